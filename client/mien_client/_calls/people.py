@@ -1,0 +1,206 @@
+"""Methods about identities and their faces, once they are enrolled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from mien.v1 import gallery_service_pb2 as galleries_v1
+from mien_client._calls.base import CallGroup, field_mask, pages
+from mien_client._rpc.caller import new_request_id
+from mien_client._types import faces, galleries, requests
+from mien_client._wire import decode_faces, decode_galleries, encode
+
+__all__ = ["PeopleCalls"]
+
+
+class PeopleCalls(CallGroup):
+    """Read, change, move and delete identities and faces."""
+
+    def get_identity(
+        self, gallery: str, identity_id: str, *, min_revision: int = 0, timeout_s: float | None = None
+    ) -> galleries.Identity:
+        """One person of a gallery.
+
+        Raises:
+            NotFound: there is no such gallery or identity.
+        """
+        request = galleries_v1.GetIdentityRequest(gallery=gallery, identity_id=identity_id, min_revision=min_revision)
+        answer = self._caller.call(self._caller.galleries.GetIdentity, request, timeout_s)
+        return decode_galleries.identity(answer.identity, answer.revision)
+
+    def list_identities(
+        self,
+        gallery: str,
+        *,
+        filter: requests.Filter | None = None,  # noqa: A002  the contract's name
+        page_size: int = 0,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[galleries.Identity]:
+        """Identities in the byte order of their ids; pages are read as they are needed, `timeout_s` is for each."""
+
+        def read_page(token: str) -> tuple[list[galleries.Identity], str]:
+            request = galleries_v1.ListIdentitiesRequest(
+                gallery=gallery,
+                page_size=page_size,
+                page_token=token,
+                filter=encode.search_filter(filter),
+                min_revision=min_revision,
+            )
+            answer = self._caller.call(self._caller.galleries.ListIdentities, request, timeout_s)
+            found = [decode_galleries.identity(identity, answer.revision) for identity in answer.identities]
+            return found, answer.next_page_token
+
+        return pages(read_page)
+
+    def update_identity(
+        self,
+        gallery: str,
+        identity_id: str,
+        *,
+        display_name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        allow_missing: bool = False,
+        etag: str = "",
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> galleries.Identity:
+        """Replaces what is given and keeps what is None; `allow_missing` makes an identity that is not there.
+
+        Raises:
+            NotFound: there is no such gallery, or no such identity without `allow_missing`.
+            Conflict: the etag is not the current one.
+        """
+        request = galleries_v1.UpdateIdentityRequest(
+            gallery=gallery,
+            identity=galleries_v1.Identity(
+                id=identity_id, display_name=display_name or "", labels=dict(labels or {}), etag=etag
+            ),
+            update_mask=field_mask(display_name=display_name, labels=labels),
+            allow_missing=allow_missing,
+            request_id=request_id or new_request_id(),
+        )
+        answer = self._caller.call(self._caller.galleries.UpdateIdentity, request, timeout_s)
+        return decode_galleries.identity(answer.identity, answer.revision)
+
+    def delete_identity(
+        self,
+        gallery: str,
+        identity_id: str,
+        *,
+        allow_missing: bool = False,
+        etag: str = "",
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> galleries.DeletedIdentity:
+        """Deletes an identity and all its faces; nobody is found by them from the very next search on.
+
+        Raises:
+            NotFound: there is no such gallery, or no such identity without `allow_missing`.
+            Conflict: the etag is not the current one.
+        """
+        request = galleries_v1.DeleteIdentityRequest(
+            gallery=gallery,
+            identity_id=identity_id,
+            etag=etag,
+            allow_missing=allow_missing,
+            request_id=request_id or new_request_id(),
+        )
+        answer = self._caller.call(self._caller.galleries.DeleteIdentity, request, timeout_s)
+        return galleries.DeletedIdentity(answer.deleted_faces, answer.revision)
+
+    def get_face(
+        self,
+        gallery: str,
+        face_id: str,
+        *,
+        include_embedding: bool = False,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> faces.Face:
+        """One enrolled face.
+
+        Raises:
+            NotFound: there is no such gallery or face.
+        """
+        request = galleries_v1.GetFaceRequest(
+            gallery=gallery, face_id=face_id, include_embedding=include_embedding, min_revision=min_revision
+        )
+        answer = self._caller.call(self._caller.galleries.GetFace, request, timeout_s)
+        return decode_faces.face(answer.face)
+
+    def list_faces(
+        self,
+        gallery: str,
+        *,
+        identity_id: str = "",
+        include_embedding: bool = False,
+        page_size: int = 0,
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> Iterator[faces.Face]:
+        """Faces of an identity or of the whole gallery in the order of enrolment, page by page."""
+
+        def read_page(token: str) -> tuple[list[faces.Face], str]:
+            request = galleries_v1.ListFacesRequest(
+                gallery=gallery,
+                identity_id=identity_id,
+                page_size=page_size,
+                page_token=token,
+                include_embedding=include_embedding,
+                min_revision=min_revision,
+            )
+            answer = self._caller.call(self._caller.galleries.ListFaces, request, timeout_s)
+            return [decode_faces.face(face) for face in answer.faces], answer.next_page_token
+
+        return pages(read_page)
+
+    def move_faces(
+        self,
+        gallery: str,
+        face_ids: Sequence[str],
+        target_identity_id: str,
+        *,
+        delete_emptied_identities: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> galleries.MovedFaces:
+        """Gives faces, all or none, to another identity, made when it does not exist.
+
+        Raises:
+            NotFound: there is no such gallery, or one of the faces is not there.
+        """
+        request = galleries_v1.MoveFacesRequest(
+            gallery=gallery,
+            face_ids=face_ids,
+            target_identity_id=target_identity_id,
+            delete_emptied_identities=delete_emptied_identities,
+            request_id=request_id or new_request_id(),
+        )
+        answer = self._caller.call(self._caller.galleries.MoveFaces, request, timeout_s)
+        return galleries.MovedFaces(answer.moved_count, tuple(answer.emptied_identity_ids), answer.revision)
+
+    def delete_faces(
+        self,
+        gallery: str,
+        face_ids: Sequence[str],
+        *,
+        allow_missing: bool = False,
+        delete_emptied_identities: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> galleries.DeletedFaces:
+        """Deletes faces; nobody is found by them from the very next search on.
+
+        Raises:
+            NotFound: there is no such gallery, or no such face without `allow_missing`.
+        """
+        request = galleries_v1.DeleteFacesRequest(
+            gallery=gallery,
+            face_ids=face_ids,
+            allow_missing=allow_missing,
+            delete_emptied_identities=delete_emptied_identities,
+            request_id=request_id or new_request_id(),
+        )
+        answer = self._caller.call(self._caller.galleries.DeleteFaces, request, timeout_s)
+        return galleries.DeletedFaces(answer.deleted_count, tuple(answer.emptied_identity_ids), answer.revision)

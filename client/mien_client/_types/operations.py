@@ -1,0 +1,134 @@
+"""What a server is, and work that takes longer than a call."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mien_client._types import enums
+from mien_client._types.galleries import IndexState
+from mien_client.errors import MienClientError
+
+__all__ = ["AbsentFeature", "GalleryInfo", "Limits", "Operation", "RebuildIndexResult", "RecipeInfo", "ServerInfo"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a request may not exceed. Counts unless the name ends in a unit."""
+
+    message_bytes_max: int
+    image_bytes_max: int
+    image_pixels_max: int
+    images_per_request_max: int
+    faces_per_image_max: int
+    embeddings_per_request_max: int
+    dimension_max: int
+    k_max: int
+    candidate_count_max: int
+    page_size_max: int
+    enroll_items_max: int
+    face_ids_per_request_max: int
+    identity_id_bytes_max: int
+    face_id_bytes_max: int
+    labels_max: int
+    label_value_bytes_max: int
+    filter_ids_max: int
+    galleries_max: int
+    source_bytes_max: int
+    display_name_bytes_max: int
+    neighbors_per_request_max: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeInfo:
+    """A recipe of the server; `unavailable_reason` says what to do where it is not available."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    detector: str
+    embedder: str
+    available: bool
+    unavailable_reason: str
+    default_threshold: float
+    threshold_detail: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryInfo:
+    """A gallery in short."""
+
+    name: str
+    identity_count: int
+    face_count: int
+    index_state: IndexState
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentFeature:
+    """A method or field of the contract that the server does not implement."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What a server is and holds."""
+
+    version: str
+    store_id: str
+    revision: int
+    start_time: datetime.datetime | None
+    limits: Limits
+    recipes: tuple[RecipeInfo, ...]
+    default_recipe: str
+    galleries: tuple[GalleryInfo, ...]
+    absent: tuple[AbsentFeature, ...]
+    format_version: int
+    library_versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class RebuildIndexResult:
+    """What a rebuild published."""
+
+    generation: str
+    rows: int
+    index_state: IndexState
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Operation:
+    """Long-running work.
+
+    Attributes:
+        name: give it to get_operation, wait_operation or cancel_operation.
+        progress: 0 to 1.
+        stage: what it is doing, for a person.
+        error: why it failed or was cancelled.
+        rebuild_index: the result, when it is a rebuild that succeeded.
+    """
+
+    name: str
+    kind: enums.OperationKind
+    gallery: str
+    state: enums.OperationState
+    progress: float
+    stage: str
+    create_time: datetime.datetime | None
+    end_time: datetime.datetime | None
+    error: MienClientError | None
+    rebuild_index: RebuildIndexResult | None
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has ended, well or not."""
+        return self.state in {
+            enums.OperationState.SUCCEEDED,
+            enums.OperationState.FAILED,
+            enums.OperationState.CANCELLED,
+        }

@@ -1,0 +1,171 @@
+"""`mien gallery create|list|show|delete`."""
+
+from __future__ import annotations
+
+import argparse
+
+from mien_client import DecisionPolicy, Gallery, IndexState
+from mien_client.cli import exits
+from mien_client.cli.output import Output
+from mien_client.cli.session import Arguments, Session
+from mien_client.cli.subcommands import Subcommands
+
+__all__ = ["add"]
+
+
+def add(commands: Subcommands) -> None:
+    """The arguments."""
+    group = commands.add_group("gallery", "make, show and delete galleries")
+    create = group.add("create", _create, "make a gallery", epilog=_CREATE_EXAMPLES)
+    create.add_argument("name", metavar="NAME", help="lower-case letters, digits, - and _")
+    model = create.add_mutually_exclusive_group()
+    model.add_argument("--recipe", default="", help="how photographs become embeddings; the server's default if absent")
+    model.add_argument("--precomputed", default="", metavar="MODEL", help="your own embeddings; the model's name")
+    create.add_argument("--dimension", type=int, default=0, metavar="D", help="components of a precomputed embedding")
+    create.add_argument("--display-name", default="", metavar="TEXT", help="for people")
+    _add_thresholds(create)
+    group.add("list", _list, "list galleries")
+    show = group.add("show", _show, "show one gallery")
+    show.add_argument("name", metavar="NAME")
+    delete = group.add("delete", _delete, "delete a gallery")
+    delete.add_argument("name", metavar="NAME")
+    delete.add_argument("--force", action="store_true", help="delete the identities and faces in it too")
+
+
+_CREATE_EXAMPLES = """\
+examples:
+  mien gallery create people
+  mien gallery create staff --recipe dlib --target-fpir 0.01
+  mien gallery create mine --precomputed my-model-1 --dimension 512
+"""
+
+
+def _add_thresholds(parser: argparse.ArgumentParser) -> None:
+    threshold = parser.add_mutually_exclusive_group()
+    threshold.add_argument(
+        "--threshold", type=float, metavar="S", help="cosine similarity at or above which a face is a match"
+    )
+    threshold.add_argument(
+        "--target-fpir",
+        type=float,
+        metavar="F",
+        help="share of strangers that may be called by a name; the server finds the similarity for it",
+    )
+
+
+def _create(arguments: Arguments, session: Session) -> int:
+    if bool(arguments.precomputed) != bool(arguments.dimension):
+        raise exits.UsageFailure("--precomputed MODEL and --dimension D go together")
+    policy = None
+    if arguments.threshold is not None or arguments.target_fpir is not None:
+        policy = DecisionPolicy(similarity=arguments.threshold, target_fpir=arguments.target_fpir)
+    made = session.client.create_gallery(
+        arguments.name,
+        recipe=arguments.recipe,
+        precomputed=arguments.precomputed,
+        dimension=arguments.dimension,
+        display_name=arguments.display_name,
+        decision_policy=policy,
+    )
+    session.output.document(made)
+    session.output.say(f"Made gallery {made.name}: {_model(made)}.")
+    return exits.DONE
+
+
+def _list(_arguments: Arguments, session: Session) -> int:
+    galleries = list(session.client.list_galleries())
+    session.output.document({"galleries": galleries})
+    if not galleries:
+        session.output.say("No galleries yet. Make one: mien gallery create NAME")
+        return exits.DONE
+    session.output.table(
+        ["Gallery", "Model", ("Identities", "right"), ("Faces", "right"), "Index"],
+        [
+            (one.name, _model(one), one.identity_count, one.face_count, index_words(one.index_state))
+            for one in galleries
+        ],
+    )
+    return exits.DONE
+
+
+def _show(arguments: Arguments, session: Session) -> int:
+    gallery = session.client.get_gallery(arguments.name)
+    session.output.document(gallery)
+    _print_gallery(gallery, session.output)
+    return exits.DONE
+
+
+def _print_gallery(gallery: Gallery, output: Output) -> None:
+    policy = gallery.decision_policy
+    rows: list[tuple[str, str]] = [
+        ("name", gallery.name),
+        ("display name", gallery.display_name),
+        ("model", _model(gallery)),
+        ("fingerprint", gallery.model.fingerprint),
+        ("identities", str(gallery.identity_count)),
+        ("faces", str(gallery.face_count)),
+        ("decision", _decision_words(policy)),
+        ("index", index_words(gallery.index_state)),
+        ("labels", ", ".join(f"{key}={value}" for key, value in sorted(gallery.labels.items()))),
+        ("made", gallery.create_time.isoformat(" ", "seconds") if gallery.create_time else ""),
+        ("revision", str(gallery.revision)),
+    ]
+    output.table(["", ""], [row for row in rows if row[1]])
+    if gallery.index_state.ladder:
+        output.table(
+            [
+                ("Step", "right"),
+                ("Lists", "right"),
+                ("Rank-1 agreement", "right"),
+                ("Recall at 10", "right"),
+                ("Milliseconds", "right"),
+            ],
+            [
+                (step.step, step.lists, f"{step.rank1_agreement:.4f}", f"{step.recall_at_10:.4f}", step.milliseconds)
+                for step in gallery.index_state.ladder
+            ],
+            title="Efforts, as measured when the index was built",
+        )
+
+
+def _delete(arguments: Arguments, session: Session) -> int:
+    gone = session.client.delete_gallery(arguments.name, force=arguments.force)
+    document = {
+        "gallery": arguments.name,
+        "deleted_identities": gone.deleted_identities,
+        "deleted_faces": gone.deleted_faces,
+        "revision": gone.revision,
+    }
+    session.output.document(document)
+    session.output.say(
+        f"Deleted gallery {arguments.name} with {gone.deleted_identities} identities and {gone.deleted_faces} faces."
+    )
+    return exits.DONE
+
+
+def _model(gallery: Gallery) -> str:
+    model = gallery.model
+    kind = f"recipe {model.recipe}" if model.recipe else f"precomputed {model.precomputed}"
+    return f"{kind}, {model.dimension} components"
+
+
+def _decision_words(policy: DecisionPolicy) -> str:
+    if policy.similarity is not None:
+        return f"match at similarity {policy.similarity:.3f} and above"
+    if policy.target_fpir is not None:
+        return f"false positive identification rate {policy.target_fpir:g}"
+    if policy.target_fmr is not None:
+        return f"false match rate {policy.target_fmr:g}"
+    return "the recipe's default"
+
+
+def index_words(state: IndexState) -> str:
+    """How a gallery is searched now, in a few words."""
+    words = state.state.lower()
+    if state.generation:
+        words += f", generation {state.generation}: {state.indexed_rows} rows"
+    if state.tail_rows and state.generation:
+        words += f" + {state.tail_rows} newer"
+    if state.detail:
+        words += f" ({state.detail})"
+    return words

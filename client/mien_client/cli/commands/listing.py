@@ -1,0 +1,63 @@
+"""`mien list [identities|faces]`."""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from mien_client import Face, Identity
+from mien_client.cli import exits
+from mien_client.cli.session import Arguments, Session, add_gallery
+from mien_client.cli.subcommands import Subcommands
+
+__all__ = ["add"]
+
+_LIMIT = 1000
+
+
+def add(commands: Subcommands) -> None:
+    """The arguments."""
+    parser = commands.add("list", _run, "list the identities or faces of a gallery")
+    parser.add_argument("what", nargs="?", choices=["identities", "faces"], default="identities")
+    add_gallery(parser)
+    parser.add_argument("--identity", default="", metavar="ID", help="only the faces of this identity")
+    parser.add_argument(
+        "--limit", type=int, default=_LIMIT, metavar="N", help=f"stop after N; 0 lists all; default: {_LIMIT}"
+    )
+
+
+def _run(arguments: Arguments, session: Session) -> int:
+    # One more than wanted tells whether there are more.
+    stop = arguments.limit + 1 if arguments.limit > 0 else None
+    if arguments.identity and arguments.what == "identities":
+        raise exits.UsageFailure("--identity goes with: mien list faces")
+    if arguments.what == "faces":
+        faces = list(islice(session.client.list_faces(arguments.gallery, identity_id=arguments.identity), stop))
+        is_cut = _cut(faces, stop)
+        session.output.document({"faces": faces, "is_cut": is_cut})
+        session.output.table(["Face", "Identity", "Source", ("Quality", "right"), "Enrolled"], map(_face_row, faces))
+    else:
+        people = list(islice(session.client.list_identities(arguments.gallery), stop))
+        is_cut = _cut(people, stop)
+        session.output.document({"identities": people, "is_cut": is_cut})
+        session.output.table(["Identity", "Name", ("Faces", "right"), "Labels"], map(_identity_row, people))
+    if is_cut:
+        session.output.note(f"There are more than {arguments.limit}; --limit 0 lists all.")
+    return exits.DONE
+
+
+def _cut(found: list[Face] | list[Identity], stop: int | None) -> bool:
+    if stop is None or len(found) < stop:
+        return False
+    found.pop()
+    return True
+
+
+def _identity_row(one: Identity) -> tuple[str, ...]:
+    labels = ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items()))
+    return (one.id, one.display_name, str(one.face_count), labels)
+
+
+def _face_row(one: Face) -> tuple[str, ...]:
+    quality = f"{one.quality.score:.2f}" if one.quality else ""
+    when = one.create_time.isoformat(" ", "seconds") if one.create_time else ""
+    return (one.id, one.identity_id, one.source, quality, when)

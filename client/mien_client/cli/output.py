@@ -1,0 +1,148 @@
+"""What a command says: tables and sentences for people, one JSON document for machines.
+
+Results go to standard output; progress, notes and errors go to standard error.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+from mien_client.cli.jsonable import jsonable
+
+__all__ = ["Column", "Output"]
+
+# Output that no terminal shows is never wrapped or cut.
+_PIPE_WIDTH = 100_000
+
+Column = str | tuple[str, str]
+Cell = str | int | float | Text | None
+
+
+class Output:
+    """Where a command's words go.
+
+    Args:
+        is_json: print one JSON document in place of tables and sentences.
+    """
+
+    def __init__(self, *, is_json: bool) -> None:
+        self.is_json = is_json
+        self._out = _console(is_error=False)
+        self._err = _console(is_error=True)
+
+    def document(self, value: object) -> None:
+        """The one document of `--json`; nothing otherwise."""
+        if self.is_json:
+            sys.stdout.write(json.dumps(jsonable(value), ensure_ascii=False, indent=2, allow_nan=False) + "\n")
+
+    def say(self, text: str | Text) -> None:
+        """A sentence for people."""
+        if not self.is_json:
+            self._out.print(_safe(text), markup=False, highlight=False, soft_wrap=True)
+
+    def note(self, text: str, style: str = "") -> None:
+        """A sentence beside the result: on standard error, also with `--json`."""
+        self._err.print(_safe(text), markup=False, highlight=False, soft_wrap=True, style=style)
+
+    def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
+        """A table for people. A column is a heading, or a heading and its alignment."""
+        if self.is_json:
+            return
+        is_terminal = self._out.is_terminal
+        headings = [column if isinstance(column, str) else column[0] for column in columns]
+        table = Table(
+            title=title or None,
+            title_justify="left",
+            title_style="bold",
+            header_style="bold",
+            show_header=any(headings),
+            box=box.SIMPLE_HEAD if is_terminal else None,
+            pad_edge=is_terminal,
+        )
+        for column, heading in zip(columns, headings, strict=True):
+            justify = "left" if isinstance(column, str) else column[1]
+            table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        if is_terminal:
+            self._out.print(table)
+            return
+        with self._out.capture() as captured:
+            self._out.print(table)
+        # Cells are filled up with spaces, which only a terminal's box needs at the end of a line.
+        sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
+
+    @contextmanager
+    def progress(self, description: str, total: int) -> Iterator[Callable[[int], None]]:
+        """A progress bar on standard error where that is a terminal; gives a function that advances it."""
+        if not self._err.is_terminal or total == 0:
+            yield _no_progress
+            return
+        columns = (
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+        )
+        with Progress(*columns, console=self._err, transient=True) as bar:
+            task = bar.add_task(description, total=total)
+            yield lambda count: bar.advance(task, count)
+
+    @contextmanager
+    def fraction(self, description: str) -> Iterator[Callable[[float, str], None]]:
+        """A bar for work whose progress is a fraction and a stage's name."""
+        if not self._err.is_terminal:
+            yield _no_fraction
+            return
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), TextColumn("{task.percentage:3.0f} %"))
+        with Progress(*columns, console=self._err, transient=True) as bar:
+            task = bar.add_task(description, total=1.0)
+            yield lambda done, stage: bar.update(task, completed=done, description=f"{description}: {stage}")
+
+
+def _console(*, is_error: bool) -> Console:
+    stream = sys.stderr if is_error else sys.stdout
+    width = None if stream.isatty() else _PIPE_WIDTH
+    return Console(file=stream, width=width, soft_wrap=not stream.isatty(), emoji=False)
+
+
+def _cell(value: Cell) -> Text:
+    match value:
+        case Text():
+            return Text(_printable(value.plain), style=value.style)
+        case None:
+            return Text("")
+        case float():
+            return Text(f"{value:.3f}")
+        case _:
+            return Text(_printable(str(value)))
+
+
+def _safe(text: str | Text) -> str | Text:
+    """What is said may have several lines; nothing in it may steer the terminal."""
+    if isinstance(text, Text):
+        return text
+    return "\n".join(_printable(line) for line in text.split("\n"))
+
+
+def _printable(text: str) -> str:
+    """Names of files and people come from elsewhere: control characters and half surrogates are replaced."""
+    return "".join("\ufffd" if unicodedata.category(letter) in {"Cc", "Cs"} else letter for letter in text)
+
+
+def _no_progress(count: int) -> None:
+    """Nobody looks."""
+
+
+def _no_fraction(done: float, stage: str) -> None:
+    """Nobody looks."""

@@ -1,0 +1,1 @@
+"""The contract of Mien: generated protobuf and gRPC code, one package a version."""

@@ -1,0 +1,140 @@
+"""What the engine's parts share: the store, the indexes, the embedding service, and one snapshot of all of them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
+
+from mien_server.config.limits import Limits
+from mien_server.embedding import Calibration, EmbeddingService, RecipeDescription
+from mien_server.engine.indexing import Indexes
+from mien_server.engine.options import EngineOptions
+from mien_server.engine.types import IndexState, RequestToken
+from mien_server.errors import Conflict, MienError, NotFound, Unavailable
+from mien_server.index import Generation
+from mien_server.storage import Command, Committed, GalleryView, Replayed, RequestKey, Store, StoreView
+
+__all__ = ["EngineContext", "GallerySnapshot", "check_replay", "now_us", "request_id_reused"]
+
+Result = TypeVar("Result")
+
+
+def now_us() -> int:
+    """The wall clock in microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class GallerySnapshot:
+    """A gallery, its store at one revision and a generation no newer than that."""
+
+    view: StoreView
+    gallery: GalleryView
+    generation: Generation | None
+
+    @property
+    def revision(self) -> int:
+        """The revision that everything here shows."""
+        return self.view.revision
+
+
+@dataclass(frozen=True, slots=True)
+class EngineContext:
+    """The parts of one engine."""
+
+    options: EngineOptions
+    store: Store
+    indexes: Indexes
+    embedding: EmbeddingService
+
+    @property
+    def limits(self) -> Limits:
+        """What a request may not exceed."""
+        return self.options.limits
+
+    @contextmanager
+    def snapshot(self, gallery: str, min_revision: int = 0) -> Iterator[GallerySnapshot]:
+        """A gallery as it is now, for the length of the block.
+
+        Raises:
+            NotFound: GALLERY_NOT_FOUND.
+            PreconditionFailed: REVISION_NOT_REACHED.
+        """
+        # The generations are taken first: a view opened after is at least as new as any of them.
+        generations: Mapping[int, Generation] = self.indexes.generations
+        with self.store.view(min_revision) as view:
+            found = view.gallery(gallery)
+            yield GallerySnapshot(view, found, generations.get(found.number))
+
+    def index_state(self, gallery: GalleryView) -> IndexState:
+        """How the gallery is searched now."""
+        return self.indexes.state(gallery)
+
+    def calibration(self, gallery: GalleryView) -> Calibration | None:
+        """What was measured for the gallery's model; None for a model that no recipe makes now."""
+        recipe = gallery.record.recipe
+        if not recipe:
+            return None
+        try:
+            description = self.embedding.recipe(recipe)
+        except NotFound:
+            return None
+        return description.calibration if description.fingerprint == gallery.record.model_fingerprint else None
+
+    def usable_recipe(self, name: str) -> RecipeDescription:
+        """A recipe whose parts are all here.
+
+        Raises:
+            NotFound: RECIPE_NOT_FOUND.
+            Unavailable: RECIPE_UNAVAILABLE, with what to do.
+        """
+        description = self.embedding.recipe(name)
+        if not description.available:
+            raise Unavailable(
+                f"recipe {name!r} cannot be used: {description.unavailable_reason}",
+                reason="RECIPE_UNAVAILABLE",
+                metadata={"recipe": name},
+            )
+        return description
+
+    def write(
+        self,
+        make_command: Callable[[RequestKey[Result] | None], Command[Result]],
+        request: RequestToken | None,
+        encode: Callable[[Result], bytes],
+    ) -> Committed[Result] | Replayed:
+        """Commit a command, once for each request id.
+
+        Raises:
+            MienError: what the command refuses; Conflict(REQUEST_ID_REUSED).
+        """
+        key = None if request is None else RequestKey(request.request_id, request.fingerprint, encode)
+        return self.store.write(make_command(key))
+
+
+def check_replay(view: StoreView, request: RequestToken | None) -> Replayed | None:
+    """The first outcome of a request id, before any work is done for it again; None when it is new.
+
+    Raises:
+        Conflict: REQUEST_ID_REUSED, the id was used for another body.
+    """
+    if request is None:
+        return None
+    record = view.request(request.request_id)
+    if record is None:
+        return None
+    if record.fingerprint != request.fingerprint:
+        raise request_id_reused(request.request_id)
+    return Replayed(revision=record.revision, outcome=record.outcome)
+
+
+def request_id_reused(request_id: str) -> MienError:
+    """The refusal of a request id that was used for another body."""
+    return Conflict(
+        f"request id {request_id!r} was used for another request; a new request needs a new id",
+        reason="REQUEST_ID_REUSED",
+        metadata={"request_id": request_id},
+    )

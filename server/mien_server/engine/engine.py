@@ -1,0 +1,134 @@
+"""One engine: a store opened, its indexes loaded, its verbs at hand."""
+
+from __future__ import annotations
+
+import importlib.metadata
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from mien_server import __version__
+from mien_server.config.limits import Limits
+from mien_server.embedding import EmbeddingService, RecipeDescription
+from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.enrollment import Enrollment
+from mien_server.engine.faces import Faces
+from mien_server.engine.galleries import Galleries
+from mien_server.engine.identities import Identities
+from mien_server.engine.indexing import Indexes, IndexOptions
+from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.operations import Operations
+from mien_server.engine.options import EngineOptions
+from mien_server.engine.recognition import Recognition
+from mien_server.engine.types import RecipeInfo, ServerInfo
+from mien_server.storage import Store
+
+__all__ = ["Engine"]
+
+LIBRARIES = ("faiss-cpu", "lmdb", "numpy", "onnxruntime", "dlib-bin", "pillow", "torch", "facenet-pytorch")
+"""Distributions whose versions shape answers."""
+
+
+class Engine:
+    """Everything that one store can do. Safe from many threads; close it when done, or use it in a `with` block."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+        self._start_time_us = now_us()
+        self.galleries = Galleries(context)
+        self.identities = Identities(context)
+        self.faces = Faces(context)
+        self.enrollment = Enrollment(context)
+        self.recognition = Recognition(context)
+        self.operations = Operations(context)
+
+    @classmethod
+    def open(cls, data: Path, options: EngineOptions | None = None) -> Engine:
+        """Open the store in a directory, making it when there is none.
+
+        Raises:
+            Unavailable: STORE_LOCKED, another process has it.
+            CorruptStore: what is there contradicts itself.
+        """
+        options = options or EngineOptions()
+        store = Store.open(data, options.store)
+        try:
+            log = OperationLog(store)
+            log.recover(now_us())
+            index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
+            indexes = Indexes(store, log, index_options)
+            indexes.open()
+        except BaseException:
+            store.close()
+            raise
+        return cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    @property
+    def limits(self) -> Limits:
+        """What a request may not exceed."""
+        return self._context.limits
+
+    @property
+    def revision(self) -> int:
+        """The newest revision that reads see."""
+        return self._context.store.revision
+
+    def server_info(self) -> ServerInfo:
+        """What this server is and holds."""
+        galleries = self.galleries.list("", self.limits.galleries_max)
+        store = self._context.store
+        return ServerInfo(
+            version=__version__,
+            store_id=store.store_id,
+            revision=galleries.revision,
+            start_time_us=self._start_time_us,
+            recipes=tuple(_recipe_info(recipe) for recipe in self._context.embedding.recipes()),
+            default_recipe=self._context.options.default_recipe,
+            galleries=galleries.galleries,
+            format_version=store.format_version,
+            library_versions=_library_versions(),
+        )
+
+    def degraded_reasons(self) -> list[str]:
+        """Why the store is not as it should be; empty when all is well."""
+        return self._context.indexes.troubles()
+
+    def close(self) -> None:
+        """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        self._context.indexes.close()
+        self._context.embedding.close()
+        self._context.store.close()
+
+
+def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
+    calibration = recipe.calibration
+    return RecipeInfo(
+        name=recipe.name,
+        fingerprint=recipe.fingerprint,
+        dimension=recipe.dimension,
+        detector=recipe.detector,
+        embedder=recipe.embedder,
+        available=recipe.available,
+        unavailable_reason=recipe.unavailable_reason,
+        default_threshold=calibration.verification_threshold if calibration is not None else 0.0,
+        threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
+        notices=recipe.notices,
+    )
+
+
+def _library_versions() -> dict[str, str]:
+    versions = {}
+    for name in LIBRARIES:
+        try:
+            versions[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return versions

@@ -1,0 +1,168 @@
+"""Identities: read, list, change, delete. They are made by enrolment, or by an update that allows it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from mien_server.engine import translation
+from mien_server.engine.context import EngineContext, GallerySnapshot, now_us
+from mien_server.engine.filters import allowed_identities, excluded_numbers
+from mien_server.engine.outcomes import counts_of, encode_counts, encode_nothing
+from mien_server.engine.types import (
+    ConditionSubject,
+    Filter,
+    IdentityInfo,
+    IdentityListing,
+    RemovedFaces,
+    RequestToken,
+)
+from mien_server.engine.validation import check_filter, check_identity_id, check_labels, check_text
+from mien_server.errors import InvalidArgument, NotFound
+from mien_server.records.store_pb2 import IdentityRecord
+from mien_server.storage import Committed, DeleteIdentity, PutIdentity
+
+__all__ = ["Identities", "identity_not_found"]
+
+Page = list[tuple[str, IdentityRecord]]
+
+_FACE_SUBJECTS = {ConditionSubject.FACE_LABEL, ConditionSubject.FACE_CREATE_TIME}
+
+
+def identity_not_found(gallery: str, identity_id: str) -> NotFound:
+    """The error for an identity that the gallery does not have."""
+    return NotFound(
+        f"gallery {gallery!r} has no identity {identity_id!r}",
+        reason="IDENTITY_NOT_FOUND",
+        metadata={"gallery": gallery, "identity_id": identity_id},
+    )
+
+
+class Identities:
+    """The people of a store's galleries."""
+
+    def __init__(self, context: EngineContext) -> None:
+        self._context = context
+
+    def get(self, gallery: str, identity_id: str, min_revision: int = 0) -> tuple[IdentityInfo, int]:
+        """An identity and the revision it is shown at.
+
+        Raises:
+            NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+        """
+        check_identity_id(identity_id, self._context.limits, "identity_id")
+        with self._context.snapshot(gallery, min_revision) as snapshot:
+            record = snapshot.gallery.identity(identity_id)
+            if record is None:
+                raise identity_not_found(gallery, identity_id)
+            return translation.identity_info(identity_id, record), snapshot.revision
+
+    def list(self, gallery: str, row_filter: Filter, after: str, limit: int, min_revision: int = 0) -> IdentityListing:
+        """A page of identities in the byte order of their ids, those after `after` that the filter allows.
+
+        Raises:
+            NotFound: GALLERY_NOT_FOUND.
+            InvalidArgument: FILTER_INVALID; conditions on faces do not choose identities.
+        """
+        check_filter(row_filter, self._context.limits, "filter")
+        if any(condition.subject in _FACE_SUBJECTS for condition in row_filter.conditions):
+            raise InvalidArgument(
+                "filter.conditions: conditions on faces do not choose identities",
+                field="filter.conditions",
+                reason="FILTER_INVALID",
+            )
+        with self._context.snapshot(gallery, min_revision) as snapshot:
+            found = self._page(snapshot, row_filter, after, limit + 1)
+            infos = tuple(translation.identity_info(identity_id, record) for identity_id, record in found[:limit])
+            return IdentityListing(infos, infos[-1].id if len(found) > limit else "", snapshot.revision)
+
+    def _page(self, snapshot: GallerySnapshot, row_filter: Filter, after: str, limit: int) -> Page:
+        view = snapshot.gallery
+        if row_filter.is_empty:
+            return view.identities(after, limit)
+        excluded = set(row_filter.excluded_identity_ids)
+        numbers = allowed_identities(view, row_filter)
+        if numbers is not None:
+            ids = sorted(set(view.identity_ids(numbers)) - excluded, key=str.encode)
+            later = [identity_id for identity_id in ids if identity_id.encode() > after.encode()][:limit]
+            records = view.identities_by_id(later)
+            return [(identity_id, records[identity_id]) for identity_id in later]
+        found: Page = []
+        without = excluded_numbers(view, row_filter)
+        while len(found) < limit and (page := view.identities(after, limit)):
+            found += [item for item in page if not np.isin(item[1].number, without)]
+            after = page[-1][0]
+        return found[:limit]
+
+    def update(
+        self,
+        gallery: str,
+        identity_id: str,
+        *,
+        display_name: str | None = None,
+        labels: Mapping[str, str] | None = None,
+        version: int | None = None,
+        allow_missing: bool = False,
+        request: RequestToken | None = None,
+    ) -> tuple[IdentityInfo, int]:
+        """Change what is not None; with `allow_missing` make the identity, without faces, when it does not exist.
+
+        Raises:
+            NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+            Conflict: ETAG_MISMATCH.
+        """
+        limits = self._context.limits
+        check_identity_id(identity_id, limits, "identity.id")
+        if display_name is not None:
+            field = "identity.display_name"
+            check_text(display_name, limits.display_name_bytes_max, "display_name_bytes_max", field)
+        if labels is not None:
+            check_labels(labels, limits, "identity.labels")
+        written = self._context.write(
+            lambda key: PutIdentity(
+                gallery=gallery,
+                identity_id=identity_id,
+                display_name=display_name,
+                labels=labels,
+                allow_missing=allow_missing,
+                expected_version=version,
+                update_time_us=now_us(),
+                request=key,
+            ),
+            request,
+            encode_nothing,
+        )
+        info, _ = self.get(gallery, identity_id)
+        return info, written.revision
+
+    def delete(
+        self,
+        gallery: str,
+        identity_id: str,
+        *,
+        version: int | None = None,
+        allow_missing: bool = False,
+        request: RequestToken | None = None,
+    ) -> RemovedFaces:
+        """Delete an identity and all its faces.
+
+        Raises:
+            NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+            Conflict: ETAG_MISMATCH.
+        """
+        check_identity_id(identity_id, self._context.limits, "identity_id")
+        written = self._context.write(
+            lambda key: DeleteIdentity(
+                gallery=gallery,
+                identity_id=identity_id,
+                expected_version=version,
+                allow_missing=allow_missing,
+                request=key,
+            ),
+            request,
+            lambda face_count: encode_counts(1, face_count),
+        )
+        if isinstance(written, Committed):
+            return RemovedFaces(written.result, (), written.revision)
+        return RemovedFaces(counts_of(written.outcome).face_count, (), written.revision)

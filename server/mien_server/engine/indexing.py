@@ -1,0 +1,347 @@
+"""The indexes of a store's galleries: loaded at open, built beside the one that serves, published, watched.
+
+One thread builds, one gallery at a time, each build in a process of its own. Whoever searches takes `generations`
+first and a view after it: a generation holds rows that were committed before it was published, so the view is never
+older than the generation.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
+from mien_server.errors import Cancelled, MienError, NotFound
+from mien_server.index import (
+    BuildJob,
+    BuildProcess,
+    ExpectedGeneration,
+    Generation,
+    GenerationRefused,
+    RebuildPolicy,
+    current_generation,
+    load_generation,
+    prune,
+    publish,
+    wants_rebuild,
+)
+from mien_server.index.bitmaps import set_count
+from mien_server.records.policies import IndexCode
+from mien_server.records.store_pb2 import OperationRecord
+from mien_server.storage import GalleryView, Store
+
+__all__ = ["IndexOptions", "Indexes"]
+
+logger = logging.getLogger(__name__)
+
+POLL_S = 0.1
+"""How often a build is asked how far it is."""
+SETTLE_S = 0.5
+"""A gallery is looked at this long after a commit, so that a stream of commits is one look."""
+RETRY_AFTER_S = 60.0
+"""A gallery whose build failed is left alone this long."""
+
+
+@dataclass(frozen=True, slots=True)
+class IndexOptions:
+    """How indexes are built: when, and with how many cores."""
+
+    policy: RebuildPolicy
+    build_thread_count: int
+    rebuilds_automatically: bool
+
+
+class Indexes:
+    """The generations that serve, and the thread that makes new ones."""
+
+    def __init__(self, store: Store, log: OperationLog, options: IndexOptions) -> None:
+        self._store = store
+        self._options = options
+        self.log = log
+        self.generations: Mapping[int, Generation] = MappingProxyType({})
+        self._wake = threading.Condition()
+        self._requested: dict[int, list[str]] = {}
+        self._touched: set[int] = set()
+        self._building: dict[int, str] = {}
+        self._troubles: dict[int, str] = {}
+        self._resting_until_s: dict[int, float] = {}
+        self._is_closing = False
+        self._sequence = 0
+        self._thread = threading.Thread(target=self._run, name="mien-indexes", daemon=True)
+
+    # --- life ---------------------------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """Load what was published, refuse what does not fit, and begin to watch."""
+        loaded: dict[int, Generation] = {}
+        with self._store.view() as view:
+            for gallery in view.galleries():
+                generation = self._load_published(gallery, view.revision)
+                if generation is not None:
+                    loaded[gallery.number] = generation
+                self._touched.add(gallery.number)
+        self.generations = MappingProxyType(loaded)
+        self._store.on_commit(self._note_commit)
+        self._thread.start()
+
+    def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
+        directory = self._store.index_directory(gallery.number)
+        name = current_generation(directory)
+        if name is None:
+            return None
+        try:
+            return load_generation(directory / name, self._expected(gallery, revision))
+        except GenerationRefused as error:
+            self._troubles[gallery.number] = error.message
+            logger.warning("generation %s of gallery %s refused, it will be built anew: %s", name, gallery.name, error)
+            return None
+
+    def _expected(self, gallery: GalleryView, revision: int) -> ExpectedGeneration:
+        return ExpectedGeneration(
+            store_id=self._store.store_id,
+            gallery_number=gallery.number,
+            model_fingerprint=gallery.record.model_fingerprint,
+            dimension=gallery.record.dimension,
+            row_count=gallery.rows.row_count,
+            revision=revision,
+        )
+
+    def close(self) -> None:
+        """Cancel what is being built and stop."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _note_commit(self, _revision: int, gallery_numbers: frozenset[int]) -> None:
+        with self._wake:
+            self._touched |= gallery_numbers
+            self._wake.notify_all()
+
+    # --- asking -------------------------------------------------------------------------------------------------
+
+    def new_operation(self, gallery_number: int, gallery_name: str) -> OperationRecord:
+        """A record of a build to come; its name ascends with time."""
+        now_us = time.time_ns() // 1000
+        with self._wake:
+            self._sequence += 1
+            name = f"operations/{now_us:016d}-{self._sequence:06d}"
+        return OperationRecord(
+            name=name,
+            kind=OperationKind.REBUILD_INDEX,
+            gallery_number=gallery_number,
+            gallery_name=gallery_name,
+            state=OperationState.PENDING,
+            stage="waiting",
+            create_time_us=now_us,
+        )
+
+    def request_build(self, gallery_number: int, operation: str) -> None:
+        """Build this gallery's index soon, whatever its size wants."""
+        with self._wake:
+            self._requested.setdefault(gallery_number, []).append(operation)
+            self._wake.notify_all()
+
+    def state(self, gallery: GalleryView) -> IndexState:
+        """How the gallery is searched now."""
+        generation = self.generations.get(gallery.number)
+        rows = gallery.rows
+        operation = self._building.get(gallery.number)
+        trouble = self._troubles.get(gallery.number, "")
+        kind = IndexStateKind.FLAT if generation is None else IndexStateKind.READY
+        if trouble:
+            kind = IndexStateKind.DEGRADED
+        if operation is not None:
+            kind = IndexStateKind.BUILDING
+        if generation is None:
+            return IndexState(kind=kind, detail=trouble, tail_rows=rows.row_count, code="FLAT")
+        manifest = generation.manifest
+        covered = min(manifest.rows, rows.row_count)
+        return IndexState(
+            kind=kind,
+            detail=trouble,
+            generation=manifest.name,
+            indexed_rows=manifest.rows,
+            tail_rows=rows.row_count - covered,
+            tombstones=max(0, manifest.live_rows - set_count(rows.live, 0, covered)),
+            lists=manifest.lists,
+            code=manifest.code_name,
+            ladder=tuple(
+                EffortLadderStep(
+                    one.step, one.lists, one.rescored, one.rank1_agreement, one.recall_at_10, one.milliseconds
+                )
+                for one in manifest.ladder
+            ),
+            build_time_us=manifest.build_time_us,
+        )
+
+    def troubles(self) -> list[str]:
+        """Why an index is not as it should be, by gallery number."""
+        return [f"gallery {number}: {detail}" for number, detail in sorted(self._troubles.items())]
+
+    # --- building -----------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        while (work := self._next()) is not None:
+            number, operations = work
+            try:
+                self._handle(number, operations)
+            except Exception:
+                logger.exception("an index build of gallery %d broke", number)
+                self._troubles[number] = "the last build broke; see the log"
+                self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+
+    def _next(self) -> tuple[int, list[str]] | None:
+        """The next gallery to look at and the operations that asked for it; None when closing."""
+        with self._wake:
+            while not self._is_closing:
+                if self._requested:
+                    number = next(iter(self._requested))
+                    return number, self._requested.pop(number)
+                now_s = time.monotonic()
+                ready = [one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s]
+                if ready:
+                    self._wake.wait(SETTLE_S)
+                    number = ready[0]
+                    self._touched.discard(number)
+                    return number, self._requested.pop(number, [])
+                self._wake.wait(POLL_S * 10 if self._touched else None)
+            return None
+
+    def _policy_of(self, gallery: GalleryView) -> RebuildPolicy:
+        return replace(self._options.policy, code=IndexCode(gallery.record.index_policy.code))
+
+    def _handle(self, number: int, operations: list[str]) -> None:
+        """Look at one gallery; build when somebody asked or its size wants it."""
+        with self._store.view() as view:
+            gallery = view.gallery_by_number(number)
+            if gallery is None:
+                self._forget(number)
+                self._finish(operations, OperationState.FAILED, _gallery_gone())
+                return
+            policy = self._policy_of(gallery)
+            reason = wants_rebuild(gallery.rows, self.generations.get(number), policy)
+            is_flat = self._is_flat(gallery, policy)
+            is_automatic = self._options.rebuilds_automatically and not gallery.record.index_policy.manual_rebuild
+            name = gallery.name
+        if is_flat:
+            if operations or number in self._troubles:
+                self._unpublish(number)
+            self._finish(operations, OperationState.SUCCEEDED)
+            return
+        if not operations:
+            if reason is None or not is_automatic:
+                return
+            record = self.new_operation(number, name)
+            operations = [self.log.start(record)]
+            logger.info("building the index of gallery %s: %s", name, reason.value)
+        self._build(number, operations)
+
+    @staticmethod
+    def _is_flat(gallery: GalleryView, policy: RebuildPolicy) -> bool:
+        """Whether the gallery is searched exactly whatever anybody asks: by its policy, or for want of rows."""
+        rows = gallery.rows
+        return policy.code is IndexCode.FLAT or rows.live_count <= policy.flat_rows_max(rows.dimension)
+
+    def _build(self, number: int, operations: list[str]) -> None:
+        self._building[number] = operations[0]
+        try:
+            generation = self._built(number, operations)
+        except MienError as error:
+            is_cancelled = isinstance(error, Cancelled)
+            state = OperationState.CANCELLED if is_cancelled else OperationState.FAILED
+            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            if not is_cancelled:
+                self._troubles[number] = f"the last build failed: {error.message}"
+                logger.warning("building the index of gallery %d failed: %s", number, error)
+            self._finish(operations, state, error)
+        else:
+            self._troubles.pop(number, None)
+            for operation in operations:
+                self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
+            self._finish(operations, OperationState.SUCCEEDED)
+        finally:
+            self._building.pop(number, None)
+            self._note_commit(0, frozenset({number}))
+
+    def _built(self, number: int, operations: list[str]) -> Generation:
+        """Build, load and publish a generation of the gallery as it is now.
+
+        Raises:
+            MienError: the build failed, was cancelled, or the gallery has gone.
+        """
+        directory = self._store.index_directory(number)
+        with self._store.view() as view:
+            gallery = view.gallery_by_number(number)
+            if gallery is None:
+                raise _gallery_gone()
+            job = self._job(gallery, view.revision)
+        name = self._watched(BuildProcess.start(directory, job), operations)
+        with self._store.view() as view:
+            gallery = view.gallery_by_number(number)
+            if gallery is None:
+                raise _gallery_gone()
+            generation = load_generation(directory / name, self._expected(gallery, view.revision))
+        publish(directory, name)
+        self.generations = MappingProxyType({**self.generations, number: generation})
+        prune(directory, {name})
+        return generation
+
+    def _job(self, gallery: GalleryView, revision: int) -> BuildJob:
+        rows, record = gallery.rows, gallery.record
+        return BuildJob(
+            store_id=self._store.store_id,
+            gallery_number=gallery.number,
+            model_fingerprint=record.model_fingerprint,
+            location=rows.location,
+            row_count=rows.row_count,
+            revision=revision,
+            live=rows.live,
+            identity_numbers=rows.identity_numbers,
+            code=IndexCode(record.index_policy.code),
+            default_recall_target=round(record.index_policy.default_recall_target, 6),
+            threads=self._options.build_thread_count,
+        )
+
+    def _watched(self, process: BuildProcess, operations: list[str]) -> str:
+        """Follow a build to its end and give the generation's name."""
+        while not process.wait(POLL_S):
+            fraction, stage = process.progress()
+            for operation in operations:
+                self.log.advance(operation, fraction, stage)
+            with self._wake:
+                is_closing = self._is_closing
+            if is_closing or all(self.log.is_cancel_requested(operation) for operation in operations):
+                process.cancel()
+                why = "the server is shutting down" if is_closing else "cancelled by a caller"
+                raise Cancelled(f"the build was stopped: {why}")
+        return process.result()
+
+    def _finish(self, operations: list[str], state: OperationState, error: MienError | None = None) -> None:
+        for operation in operations:
+            self.log.finish(operation, state, time.time_ns() // 1000, error)
+
+    def _forget(self, number: int) -> None:
+        """Drop what is known of a gallery that has gone."""
+        self._troubles.pop(number, None)
+        self._resting_until_s.pop(number, None)
+        if number in self.generations:
+            kept = {one: generation for one, generation in self.generations.items() if one != number}
+            self.generations = MappingProxyType(kept)
+
+    def _unpublish(self, number: int) -> None:
+        """Search the gallery exactly from now on and remove what was built for it."""
+        self._forget(number)
+        directory = self._store.index_directory(number)
+        if directory.exists():
+            prune(directory, set())
+
+
+def _gallery_gone() -> NotFound:
+    return NotFound("the gallery was deleted meanwhile", reason="GALLERY_NOT_FOUND")

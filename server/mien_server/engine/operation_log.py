@@ -1,0 +1,118 @@
+"""Long-running work as it stands: kept in memory, its turns kept in the store, so that a restart tells the truth."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field
+
+from mien_server.engine.types import OperationState
+from mien_server.errors import MienError
+from mien_server.records.store_pb2 import OperationRecord
+from mien_server.storage import Committed, PutOperation, Replayed, RequestKey, Store
+
+__all__ = ["OperationEntry", "OperationLog"]
+
+
+@dataclass(slots=True)
+class OperationEntry:
+    """One operation that this server runs or ran; `is_cancel_requested` is looked at by who runs it."""
+
+    record: OperationRecord
+    is_cancel_requested: bool = False
+    changed: threading.Condition = field(default_factory=threading.Condition)
+
+
+class OperationLog:
+    """The operations of a store. Safe from many threads."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._entries: dict[str, OperationEntry] = {}
+        self._lock = threading.Lock()
+
+    def recover(self, now_us: int) -> None:
+        """Mark what a server that is gone left unfinished: it has failed."""
+        with self._store.view() as view:
+            left = [record for record in view.operations() if not OperationState(record.state).is_done]
+        for record in left:
+            record.state = OperationState.FAILED
+            record.end_time_us = now_us
+            record.error_reason = "SERVER_RESTARTED"
+            record.error_message = "the server ended before the operation did; start it again"
+            self._store.write(PutOperation(record=record))
+
+    def start(self, record: OperationRecord, request: RequestKey[None] | None = None) -> str:
+        """Keep a new operation and give its name; the first one's name for a request id that was used before."""
+        entry = OperationEntry(record)
+        with self._lock:
+            self._entries[record.name] = entry
+        written: Committed[None] | Replayed = self._store.write(PutOperation(record=record, request=request))
+        if isinstance(written, Replayed):
+            with self._lock:
+                del self._entries[record.name]
+            return written.outcome.decode()
+        return record.name
+
+    def advance(self, name: str, progress: float, stage: str) -> None:
+        """Note how far an operation is. Not kept in the store."""
+        entry = self._entries[name]
+        with entry.changed:
+            entry.record.state = OperationState.RUNNING
+            entry.record.progress = min(1.0, max(entry.record.progress, progress))
+            entry.record.stage = stage
+            entry.changed.notify_all()
+
+    def finish(self, name: str, state: OperationState, now_us: int, error: MienError | None = None) -> None:
+        """Note how an operation ended."""
+        entry = self._entries[name]
+        with entry.changed:
+            entry.record.state = state
+            entry.record.end_time_us = now_us
+            if state is OperationState.SUCCEEDED:
+                entry.record.progress = 1.0
+            if error is not None:
+                entry.record.error_reason, entry.record.error_message = error.reason, error.message
+            record = OperationRecord.FromString(entry.record.SerializeToString())
+            entry.changed.notify_all()
+        self._store.write(PutOperation(record=record))
+
+    def set_result(self, name: str, generation: str, rows: int) -> None:
+        """Note what a build made."""
+        record = self._entries[name].record
+        record.result_generation, record.result_rows = generation, rows
+
+    def find(self, name: str) -> OperationRecord | None:
+        """An operation as it stands; None when there is none of that name."""
+        with self._lock:
+            entry = self._entries.get(name)
+        if entry is not None:
+            with entry.changed:
+                return OperationRecord.FromString(entry.record.SerializeToString())
+        with self._store.view() as view:
+            return view.operation(name)
+
+    def every(self) -> list[OperationRecord]:
+        """All operations, the newest first."""
+        with self._store.view() as view:
+            kept = view.operations()
+        return [self.find(record.name) or record for record in kept]
+
+    def wait(self, name: str, timeout_s: float) -> None:
+        """Return when the operation is done or changes no more here, or the time is up."""
+        with self._lock:
+            entry = self._entries.get(name)
+        if entry is None:
+            return
+        with entry.changed:
+            entry.changed.wait_for(lambda: OperationState(entry.record.state).is_done, timeout_s)
+
+    def request_cancel(self, name: str) -> None:
+        """Ask whoever runs the operation to stop."""
+        with self._lock:
+            entry = self._entries.get(name)
+        if entry is not None:
+            entry.is_cancel_requested = True
+
+    def is_cancel_requested(self, name: str) -> bool:
+        """Whether somebody asked the operation to stop."""
+        return self._entries[name].is_cancel_requested

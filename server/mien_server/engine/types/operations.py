@@ -1,0 +1,97 @@
+"""Long-running work and what the server says of itself."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from mien_server.engine.types.galleries import GalleryInfo, IndexState
+from mien_server.errors import MienError
+
+__all__ = [
+    "AbsentFeature",
+    "OperationInfo",
+    "OperationKind",
+    "OperationState",
+    "RecipeInfo",
+    "ServerInfo",
+]
+
+
+class OperationKind(enum.IntEnum):
+    """Numbers of mien.v1.OperationKind."""
+
+    REBUILD_INDEX = 1
+
+
+class OperationState(enum.IntEnum):
+    """Numbers of mien.v1.OperationState."""
+
+    PENDING = 1
+    RUNNING = 2
+    SUCCEEDED = 3
+    FAILED = 4
+    CANCELLED = 5
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it will not change any more."""
+        return self not in {OperationState.PENDING, OperationState.RUNNING}
+
+
+@dataclass(frozen=True, slots=True)
+class OperationInfo:
+    """Long-running work as it stands. `error` is set when it failed or was cancelled."""
+
+    name: str
+    kind: OperationKind
+    gallery: str
+    state: OperationState
+    progress: float
+    stage: str
+    create_time_us: int
+    end_time_us: int
+    error: MienError | None
+    result_generation: str
+    result_rows: int
+    index_state: IndexState | None
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeInfo:
+    """A recipe as the server offers it: see mien.v1.RecipeInfo. `default_threshold` is 0 when nothing was measured."""
+
+    name: str
+    fingerprint: str
+    dimension: int
+    detector: str
+    embedder: str
+    available: bool
+    unavailable_reason: str
+    default_threshold: float
+    threshold_detail: str
+    notices: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AbsentFeature:
+    """A method or field of the contract that this server does not implement, by full name."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ServerInfo:
+    """What this server is. The contract's absences are the rpc layer's to add."""
+
+    version: str
+    store_id: str
+    revision: int
+    start_time_us: int
+    recipes: tuple[RecipeInfo, ...]
+    default_recipe: str
+    galleries: tuple[GalleryInfo, ...]
+    format_version: int
+    library_versions: Mapping[str, str]

@@ -1,0 +1,40 @@
+"""The index: which stored rows are nearest to a probe.
+
+Exact search for small galleries; beyond them generations: inverted lists of short codes, built by a process of their
+own from the vector file, measured on the gallery's own faces, published atomically, and always rescored from the
+stored rows. Everything here is derived from the rows that storage hands over and can be thrown away.
+
+Only `faiss_adapter` imports faiss. Nothing here may import storage, embedding, engine or anything above them.
+"""
+
+from mien_server.index.build_job import BuildJob
+from mien_server.index.build_process import BuildFailed, BuildProcess
+from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
+from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
+from mien_server.index.publish import current_generation, prune, publish
+from mien_server.index.rebuild_policy import RebuildPolicy, RebuildReason, wants_rebuild
+from mien_server.index.request import EffortChoice, SearchReport, SearchRequest, SearchResult
+from mien_server.index.search import search
+
+__all__ = [
+    "BuildFailed",
+    "BuildJob",
+    "BuildProcess",
+    "EffortChoice",
+    "ExpectedGeneration",
+    "Generation",
+    "GenerationRefused",
+    "LadderStep",
+    "Manifest",
+    "RebuildPolicy",
+    "RebuildReason",
+    "SearchReport",
+    "SearchRequest",
+    "SearchResult",
+    "current_generation",
+    "load_generation",
+    "prune",
+    "publish",
+    "search",
+    "wants_rebuild",
+]

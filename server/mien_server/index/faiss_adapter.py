@@ -1,0 +1,278 @@
+"""The one module that imports faiss: narrow, typed functions, and the one place where its exceptions become ours.
+
+Every function that computes takes the number of threads: OpenMP keeps that setting for each calling thread, so each
+call sets it anew for its own thread and disturbs no other. FAISS releases the GIL while it computes, and its BLAS
+follows the same setting.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+import faiss as _untyped_faiss
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.errors import InternalError
+from mien_server.index.request import Float32Array, Int64Array, UInt8Array
+
+__all__ = [
+    "BLAS_WORK_MIN",
+    "FAISS_VERSION",
+    "CodeSpecification",
+    "InvertedIndex",
+    "decode_float16",
+    "nearest_candidates",
+    "nearest_rows",
+    "similarities_of",
+    "train_inverted_index",
+]
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+# SWIG gives the library no useful types.
+_faiss: Any = _untyped_faiss
+FAISS_VERSION: str = _faiss.__version__
+
+BLAS_WORK_MIN = 2048
+"""Probes times dimension from which exact search multiplies matrices: FAISS's own 128,000 is 7 times too high."""
+
+_faiss.cvar.distance_compute_blas_threshold = BLAS_WORK_MIN
+
+KMEANS_ITERATIONS = 12
+
+
+def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
+    """Let the library's exceptions leave as InternalError."""
+
+    @functools.wraps(function)
+    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return function(*args, **kwargs)
+        except (RuntimeError, MemoryError, AssertionError, TypeError, ValueError) as error:
+            raise InternalError(
+                f"FAISS refused {function.__name__}: {error}; this is a defect, please report it",
+                reason="INDEX_LIBRARY_FAILED",
+            ) from error
+
+    return call
+
+
+@_translated
+def nearest_rows(
+    probes: Float32Array, rows: Float32Array, count: int, selected: UInt8Array | None, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """The `count` rows of largest inner product with each probe, by comparing with all.
+
+    Args:
+        probes: [n, d], C-contiguous.
+        rows: [m, d], C-contiguous.
+        selected: bitmap of the rows that count; None for all.
+
+    Returns:
+        Row numbers int64 [n, count], -1 where there are fewer, and inner products float32 [n, count], descending.
+    """
+    _faiss.omp_set_num_threads(threads)
+    probe_count, dimension = probes.shape
+    numbers = np.empty((probe_count, count), np.int64)
+    products = np.empty((probe_count, count), np.float32)
+    pointer = _faiss.swig_ptr
+    arguments = [pointer(probes), pointer(rows), dimension, probe_count, len(rows), count]
+    arguments += [pointer(products), pointer(numbers)]
+    if selected is not None:
+        arguments.append(_faiss.IDSelectorBitmap(selected.size, pointer(selected)))
+    _faiss.knn_inner_product(*arguments)
+    return _padded(numbers, products)
+
+
+def _padded(numbers: Int64Array, products: Float32Array) -> tuple[Int64Array, Float32Array]:
+    """FAISS pads products with the lowest float; here it is -inf."""
+    if numbers.size and numbers[:, -1].min() < 0:
+        products[numbers < 0] = -np.inf
+    return numbers, products
+
+
+@_translated
+def nearest_candidates(
+    probes: Float32Array, rows: Float32Array, candidates: Int64Array, count: int, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """The `count` rows of largest inner product with each probe among that probe's candidates.
+
+    The same probe and row give the same bits wherever they stand, unlike the blocked products of `nearest_rows`.
+
+    Args:
+        probes: [n, d], C-contiguous.
+        rows: [m, d], C-contiguous.
+        candidates: row numbers [n, c], C-contiguous; the first one that is negative ends a probe's candidates.
+
+    Returns:
+        As `nearest_rows`.
+    """
+    _faiss.omp_set_num_threads(threads)
+    probe_count, dimension = probes.shape
+    candidate_count = candidates.shape[1]
+    numbers = np.empty((probe_count, count), np.int64)
+    products = np.empty((probe_count, count), np.float32)
+    pointer = _faiss.swig_ptr
+    # The stride is given: FAISS's default takes the number of rows for it.
+    _faiss.knn_inner_products_by_idx(
+        pointer(probes),
+        pointer(rows),
+        pointer(candidates),
+        dimension,
+        probe_count,
+        len(rows),
+        candidate_count,
+        count,
+        pointer(products),
+        pointer(numbers),
+        candidate_count,
+    )
+    return _padded(numbers, products)
+
+
+@_translated
+def similarities_of(probes: Float32Array, rows: Float32Array, candidates: Int64Array, threads: int) -> Float32Array:
+    """Inner products float32 [n, c] of each probe with its candidates [n, c]; the bits of `nearest_candidates`."""
+    _faiss.omp_set_num_threads(threads)
+    products = np.empty(candidates.shape, np.float32)
+    pointer = _faiss.swig_ptr
+    _faiss.fvec_inner_products_by_idx(
+        pointer(products), pointer(probes), pointer(rows), pointer(candidates), probes.shape[1], *candidates.shape
+    )
+    return products
+
+
+@_translated
+def decode_float16(rows: npt.NDArray[np.generic], threads: int) -> Float32Array:
+    """The float16 rows [m, d] as float32, on several threads, where numpy takes one."""
+    _faiss.omp_set_num_threads(threads)
+    contiguous = np.ascontiguousarray(rows, np.float16)
+    decoded = np.empty(contiguous.shape, np.float32)
+    if len(contiguous):
+        quantizer = _faiss.ScalarQuantizer(contiguous.shape[1], _faiss.ScalarQuantizer.QT_fp16)
+        pointer = _faiss.swig_ptr
+        quantizer.decode_c(pointer(contiguous.view(np.uint8)), pointer(decoded), len(contiguous))
+    return decoded
+
+
+@dataclass(frozen=True, slots=True)
+class CodeSpecification:
+    """How an inverted index is laid out.
+
+    Attributes:
+        lists: inverted lists.
+        subquantizers: 4-bit product quantiser codes for each row; 0 means 8 bits for each component instead.
+        residual: codes are of the difference between the row and its list's centroid.
+    """
+
+    lists: int
+    subquantizers: int
+    residual: bool
+
+    @property
+    def name(self) -> str:
+        """As FAISS's index factory names it; " residual" where it is."""
+        code = f"PQ{self.subquantizers}x4fs" if self.subquantizers else "SQ8"
+        return f"IVF{self.lists},{code}" + (" residual" if self.residual else "")
+
+
+class InvertedIndex:
+    """Inverted lists of codes, by inner product; numbers are ordinals. Searches are safe from many threads at once."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+        self._parameters: dict[int, Any] = {}
+
+    @classmethod
+    @_translated
+    def read(cls, path: Path) -> InvertedIndex:
+        """The index in the file, read whole. Raises InternalError when it is none of ours."""
+        handle = _faiss.read_index(str(path))
+        if not isinstance(handle, _faiss.IndexIVF) or handle.metric_type != _faiss.METRIC_INNER_PRODUCT:
+            raise ValueError(f"{path} holds {type(handle).__name__}, not inverted lists by inner product")
+        return cls(handle)
+
+    @property
+    def lists(self) -> int:
+        """Number of inverted lists."""
+        return int(self._handle.nlist)
+
+    @property
+    def dimension(self) -> int:
+        """Components of one vector."""
+        return int(self._handle.d)
+
+    @property
+    def size(self) -> int:
+        """Rows in the lists."""
+        return int(self._handle.ntotal)
+
+    @property
+    def list_imbalance(self) -> float:
+        """1 when all lists are equally long; the factor by which a scan costs more than it would then."""
+        return float(self._handle.invlists.imbalance_factor())
+
+    @_translated
+    def candidates(
+        self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
+    ) -> Int64Array:
+        """The `count` best ordinals of each probe by their codes, from its `lists` nearest lists.
+
+        Args:
+            probes: [n, d], C-contiguous.
+            selected: bitmap of the ordinals that count; None for all.
+
+        Returns:
+            Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
+        """
+        _faiss.omp_set_num_threads(threads)
+        if selected is None:
+            parameters = self._parameters.get(lists)
+            if parameters is None:
+                # Read only once made; two threads that make the same one do no harm.
+                parameters = self._parameters[lists] = _faiss.SearchParametersIVF(nprobe=lists)
+        else:
+            selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
+            parameters = _faiss.SearchParametersIVF(nprobe=lists, sel=selector)
+        ordinals: Int64Array = self._handle.search(probes, count, params=parameters)[1]
+        return ordinals
+
+    @_translated
+    def add(self, vectors: Float32Array, ordinals: Int64Array, threads: int) -> None:
+        """Encode the vectors [m, d] and append them to their lists."""
+        _faiss.omp_set_num_threads(threads)
+        self._handle.add_with_ids(vectors, ordinals)
+
+    @_translated
+    def clear(self) -> None:
+        """Forget the rows, keep what was trained."""
+        self._handle.reset()
+
+    @_translated
+    def write(self, path: Path) -> None:
+        """Write the whole index to the file, without syncing it."""
+        _faiss.write_index(self._handle, str(path))
+
+
+@_translated
+def train_inverted_index(
+    specification: CodeSpecification, sample: Float32Array, seed: int, threads: int
+) -> InvertedIndex:
+    """An empty index whose centroids (spherical k-means) and codes are trained on the sample [m, d]."""
+    _faiss.omp_set_num_threads(threads)
+    handle = _faiss.index_factory(
+        sample.shape[1], specification.name.removesuffix(" residual"), _faiss.METRIC_INNER_PRODUCT
+    )
+    handle.by_residual = specification.residual
+    handle.cp.spherical = True
+    handle.cp.niter = KMEANS_ITERATIONS
+    handle.cp.seed = seed
+    handle.cp.min_points_per_centroid = 1
+    handle.train(sample)
+    return InvertedIndex(handle)

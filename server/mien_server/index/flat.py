@@ -1,0 +1,172 @@
+"""Exact search: every selected row is compared with every probe.
+
+The rows are compared by blocked products, as fast as BLAS is, which round a little differently from place to place. So
+a few more than wanted are kept and compared again one by one, where the same probe and row always give the same bits;
+where rounding could have kept a row out, that probe is done over with all rows that come near.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from mien_server.index import faiss_adapter
+from mien_server.index.bitmaps import set_count, set_ordinals, slice_bits
+from mien_server.index.ranking import best_of, in_order, padding
+from mien_server.index.request import Float32Array, Int64Array, UInt8Array
+from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows, similarities_of
+
+__all__ = ["search_flat"]
+
+MARGIN_ROWS = 8
+"""Rows kept beyond k, so that a tie of that many at the end is settled without a second pass."""
+
+ROUNDING = 2e-6
+"""More than two ways of summing the product of unit vectors differ by."""
+
+BLOCK_COMPONENTS = 4 * 1024 * 1024
+"""Components of the rows that are copied or decoded at once: 16 MiB."""
+
+PROBES_MAX = 4096
+"""Probes answered at once, which bounds the memory of a call."""
+
+SPARSE_SHARE = 0.25
+"""Below this share of selected rows, visiting them one by one beats testing every row."""
+
+
+def search_flat(
+    vectors: StoredVectors,
+    first: int,
+    last: int,
+    selected: UInt8Array | None,
+    probes: Float32Array,
+    k: int,
+    threads: int,
+) -> tuple[Int64Array, Float32Array]:
+    """The k most similar of the rows [first, last), exactly.
+
+    Args:
+        vectors: [row_count, dimension], float32 or float16, C-contiguous; rows from `last` on are not read.
+        selected: bitmap over all ordinals of the rows that count; None for all.
+        probes: float32 [n, dimension], C-contiguous.
+
+    Returns:
+        Ordinals int64 [n, k] padded with -1, similarities float32 [n, k] padded with -inf, in order.
+    """
+    available = last - first if selected is None else set_count(selected, first, last)
+    if available <= 0 or not len(probes):
+        return padding(len(probes), k)
+    if available == last - first:
+        selected = None
+    parts = [
+        _search_block(vectors, first, last, selected, available, probes[start : start + PROBES_MAX], k, threads)
+        for start in range(0, len(probes), PROBES_MAX)
+    ]
+    if len(parts) == 1:
+        return parts[0]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def _search_block(
+    vectors: StoredVectors,
+    first: int,
+    last: int,
+    selected: UInt8Array | None,
+    available: int,
+    probes: Float32Array,
+    k: int,
+    threads: int,
+) -> tuple[Int64Array, Float32Array]:
+    kept = min(k + MARGIN_ROWS, available)
+    candidates, products = _nearest(vectors, first, last, selected, available, probes, kept, threads)
+    ordinals, similarities = best_candidates(vectors, probes, candidates, kept, threads)
+    if kept < available:
+        # A row left out has a product of at most the last one kept.
+        uncertain = products.min(axis=1) >= similarities[:, k - 1] - ROUNDING
+        for probe in np.flatnonzero(uncertain):
+            floor = float(similarities[probe, k - 1]) - 2 * ROUNDING
+            ordinals[probe], similarities[probe] = padding(1, kept)
+            ordinals[probe, :k], similarities[probe, :k] = _all_near(
+                vectors, first, last, selected, probes[probe], floor, k, threads
+            )
+    if kept >= k:
+        return np.ascontiguousarray(ordinals[:, :k]), np.ascontiguousarray(similarities[:, :k])
+    return best_of([(ordinals, similarities)], k)
+
+
+def _nearest(
+    vectors: StoredVectors,
+    first: int,
+    last: int,
+    selected: UInt8Array | None,
+    available: int,
+    probes: Float32Array,
+    kept: int,
+    threads: int,
+) -> tuple[Int64Array, Float32Array]:
+    """Ordinals and blocked products, both [n, kept], of the `kept` best rows of each probe, in no order."""
+    one_by_one = probes.size < faiss_adapter.BLAS_WORK_MIN
+    if vectors.dtype == np.float32 and (selected is None or one_by_one):
+        if selected is not None and available < SPARSE_SHARE * (last - first):
+            ordinals = np.tile(set_ordinals(selected, first, last), (len(probes), 1))
+            rows = float32_rows(vectors, slice(0, last), threads)
+            return faiss_adapter.nearest_candidates(probes, rows, ordinals, kept, threads)
+        rows = float32_rows(vectors, slice(first, last), threads)
+        mask = None if selected is None else slice_bits(selected, first, last)
+        numbers, products = faiss_adapter.nearest_rows(probes, rows, kept, mask, threads)
+        # Nothing is padded: `kept` rows are available.
+        numbers += first
+        return numbers, products
+    best = padding(len(probes), 0)
+    for ordinals, rows in _blocks(vectors, first, last, selected, threads):
+        numbers, products = faiss_adapter.nearest_rows(probes, rows, min(kept, len(rows)), None, threads)
+        best = _best_unordered(best, (ordinals[numbers], products), kept)
+    return best
+
+
+def _best_unordered(
+    one: tuple[Int64Array, Float32Array], other: tuple[Int64Array, Float32Array], kept: int
+) -> tuple[Int64Array, Float32Array]:
+    """The `kept` best of two answers, or all of them, in no order."""
+    ordinals, products = np.hstack([one[0], other[0]]), np.hstack([one[1], other[1]])
+    if ordinals.shape[1] <= kept:
+        return ordinals, products
+    chosen = np.argpartition(products, -kept, axis=1)[:, -kept:]
+    return np.take_along_axis(ordinals, chosen, 1), np.take_along_axis(products, chosen, 1)
+
+
+def _blocks(
+    vectors: StoredVectors, first: int, last: int, selected: UInt8Array | None, threads: int
+) -> Iterator[tuple[Int64Array, Float32Array]]:
+    """Ordinals int64 [m] and float32 rows [m, dimension] of the selected rows, a block at a time."""
+    block_rows = max(1, BLOCK_COMPONENTS // vectors.shape[1])
+    for start in range(first, last, block_rows):
+        end = min(start + block_rows, last)
+        if selected is None:
+            yield np.arange(start, end), float32_rows(vectors, slice(start, end), threads)
+            continue
+        ordinals = set_ordinals(selected, start, end)
+        if ordinals.size:
+            yield ordinals, float32_rows(vectors, ordinals, threads)
+
+
+def _all_near(
+    vectors: StoredVectors,
+    first: int,
+    last: int,
+    selected: UInt8Array | None,
+    probe: Float32Array,
+    floor: float,
+    k: int,
+    threads: int,
+) -> tuple[Int64Array, Float32Array]:
+    """The k best of one probe [dimension] when at least k rows have a product of `floor` or more; both [k]."""
+    near = np.concatenate(
+        [
+            ordinals[np.flatnonzero(rows @ probe >= floor)]
+            for ordinals, rows in _blocks(vectors, first, last, selected, threads)
+        ]
+    )
+    ordinals, similarities = in_order(near[None], similarities_of(vectors, probe, near, threads)[None])
+    return ordinals[0, :k], similarities[0, :k]

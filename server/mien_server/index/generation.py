@@ -1,0 +1,140 @@
+"""A generation as it is served: its manifest, its index in memory, and the checks before either is trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien_server.errors import InternalError
+from mien_server.index.bitmaps import set_count
+from mien_server.index.faiss_adapter import FAISS_VERSION, InvertedIndex
+from mien_server.index.manifest import (
+    INDEX_FILE_NAME,
+    MANIFEST_FILE_NAME,
+    FileDigest,
+    GenerationRefused,
+    Manifest,
+    digest_of,
+    read_manifest,
+)
+from mien_server.records.rows import GalleryRows
+
+__all__ = ["ExpectedGeneration", "Generation", "load_generation"]
+
+
+@dataclass(frozen=True, slots=True)
+class ExpectedGeneration:
+    """What the store knows of the gallery now; a generation that contradicts it is refused.
+
+    Attributes:
+        row_count: rows committed now, deleted ones included.
+        revision: the published revision.
+    """
+
+    store_id: str
+    gallery_number: int
+    model_fingerprint: str
+    dimension: int
+    row_count: int
+    revision: int
+
+
+class Generation:
+    """An immutable generation in memory. Safe to search from many threads at once."""
+
+    def __init__(self, manifest: Manifest, index: InvertedIndex) -> None:
+        self.manifest = manifest
+        self.index = index
+        # Counting takes long enough to keep the last answer; one assignment, so that no lock is needed.
+        self._live_rows_of: tuple[tuple[int, int], int] | None = None
+
+    @property
+    def name(self) -> str:
+        """Name of its folder."""
+        return self.manifest.name
+
+    def live_rows(self, rows: GalleryRows) -> int:
+        """How many of the rows in its lists are live in this view."""
+        view = (rows.revision, rows.live_count)
+        known = self._live_rows_of
+        if known is not None and known[0] == view:
+            return known[1]
+        live = set_count(rows.live, 0, self.manifest.rows)
+        self._live_rows_of = (view, live)
+        return live
+
+    def tombstones(self, rows: GalleryRows) -> int:
+        """How many of the rows in its lists are deleted in this view."""
+        return self.manifest.live_rows - self.live_rows(rows)
+
+
+def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation:
+    """Read the generation in `directory`, after everything it claims was checked.
+
+    Checksums are verified before FAISS sees a byte, for FAISS does not defend itself against damaged files.
+
+    Raises:
+        GenerationRefused: it is not the gallery's, not of this FAISS, damaged, or newer than the store.
+    """
+    manifest = read_manifest(directory)
+    _check_facts(directory, manifest, expected)
+    _check_files(directory, manifest)
+    try:
+        index = InvertedIndex.read(directory / INDEX_FILE_NAME)
+    except InternalError as error:
+        raise GenerationRefused(
+            f"FAISS cannot read {directory / INDEX_FILE_NAME}: {error.message}; the generation is built anew"
+        ) from error
+    found = (index.dimension, index.lists, index.size)
+    if found != (manifest.dimension, manifest.lists, manifest.live_rows):
+        raise GenerationRefused(
+            f"{directory / INDEX_FILE_NAME} has dimension, lists and rows {found}, its manifest says "
+            f"{(manifest.dimension, manifest.lists, manifest.live_rows)}; the generation is built anew"
+        )
+    return Generation(manifest, index)
+
+
+def _check_facts(directory: Path, manifest: Manifest, expected: ExpectedGeneration) -> None:
+    facts = {
+        "name": (manifest.name, directory.name),
+        "store id": (manifest.store_id, expected.store_id),
+        "gallery number": (manifest.gallery_number, expected.gallery_number),
+        "model fingerprint": (manifest.model_fingerprint, expected.model_fingerprint),
+        "dimension": (manifest.dimension, expected.dimension),
+        "FAISS version": (manifest.faiss_version, FAISS_VERSION),
+    }
+    for fact, (found, wanted) in facts.items():
+        if found != wanted:
+            raise GenerationRefused(f"{directory} is of {fact} {found!r}, not {wanted!r}; the generation is built anew")
+    if manifest.rows > expected.row_count:
+        raise GenerationRefused(
+            f"{directory} covers {manifest.rows} rows but the gallery has {expected.row_count}; it is built anew"
+        )
+    if manifest.revision > expected.revision:
+        raise GenerationRefused(
+            f"{directory} is of revision {manifest.revision} but the store is at {expected.revision}; it is built anew"
+        )
+
+
+def _check_files(directory: Path, manifest: Manifest) -> None:
+    """Every file is as long and hashes as the manifest says, and there is no other."""
+    listed = {file.name for file in manifest.files}
+    try:
+        present = {path.name for path in directory.iterdir()} - {MANIFEST_FILE_NAME}
+        if listed != present or INDEX_FILE_NAME not in listed:
+            raise GenerationRefused(
+                f"{directory} holds {sorted(present)}, its manifest lists {sorted(listed)}; it is built anew"
+            )
+        for file in manifest.files:
+            _check_file(directory / file.name, file)
+    except OSError as error:
+        raise GenerationRefused(f"{directory} cannot be read: {error}; the generation is built anew") from error
+
+
+def _check_file(path: Path, file: FileDigest) -> None:
+    # The size is compared first: it is free, and most damage is truncation.
+    size_bytes = path.stat().st_size
+    if size_bytes != file.size_bytes:
+        raise GenerationRefused(f"{path} has {size_bytes} bytes, not {file.size_bytes}; the generation is built anew")
+    if digest_of(path) != file:
+        raise GenerationRefused(f"{path} does not have its manifest's SHA-256; the generation is built anew")

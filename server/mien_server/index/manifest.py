@@ -1,0 +1,170 @@
+"""What a generation says about itself: manifest.json, written last and read first."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from mien_server.errors import PreconditionFailed
+from mien_server.records.policies import IndexCode
+
+__all__ = [
+    "INDEX_FILE_NAME",
+    "MANIFEST_FILE_NAME",
+    "FileDigest",
+    "GenerationRefused",
+    "LadderStep",
+    "Manifest",
+    "digest_of",
+    "read_manifest",
+]
+
+MANIFEST_FILE_NAME = "manifest.json"
+INDEX_FILE_NAME = "index.faiss"
+MANIFEST_VERSION = 1
+MANIFEST_BYTES_MAX = 1 << 20
+HASH_BLOCK_BYTES = 1 << 20
+
+
+class GenerationRefused(PreconditionFailed):
+    """A generation on disk that must not be served; the message says which file or fact is wrong."""
+
+    default_reason = "GENERATION_REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class LadderStep:
+    """One effort as measured when the generation was built.
+
+    Attributes:
+        step: its number, 1 is the cheapest.
+        lists: inverted lists scanned for each probe.
+        rescored: candidates compared again exactly for each probe.
+        rank1_agreement: share of the probes whose best row was as similar as exact search's, [0, 1].
+        recall_at_10: mean share of exact search's ten best that were found, [0, 1].
+        milliseconds: one probe on one thread, rescoring included, on the machine that built it.
+    """
+
+    step: int
+    lists: int
+    rescored: int
+    rank1_agreement: float
+    recall_at_10: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """Size and SHA-256 (hex) of one file of the generation's folder."""
+
+    name: str
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """Where a generation comes from, what it holds and how well it answers.
+
+    Attributes:
+        rows: it covers the ordinals [0, rows).
+        live_rows: those of them that were live when it was built: what its lists hold.
+        revision: the revision whose live rows it holds.
+        code_name: the code as FAISS names it, such as "IVF64,PQ64x4fs", with " residual" where it encodes residuals.
+        list_imbalance: 1 when all lists are equally long; the expected cost grows with it.
+        default_recall_target: target of a search that names no effort.
+        probe_count: stored faces by which the ladder was measured.
+        build_time_us: when the build ended, microseconds since 1970.
+    """
+
+    name: str
+    store_id: str
+    gallery_number: int
+    model_fingerprint: str
+    dimension: int
+    rows: int
+    live_rows: int
+    revision: int
+    code: IndexCode
+    code_name: str
+    residual: bool
+    lists: int
+    list_imbalance: float
+    default_recall_target: float
+    ladder: tuple[LadderStep, ...]
+    probe_count: int
+    faiss_version: str
+    build_time_us: int
+    build_seconds: float
+    files: tuple[FileDigest, ...]
+
+    def to_json(self) -> str:
+        """The text of manifest.json."""
+        return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1, sort_keys=True)
+
+
+def digest_of(path: Path) -> FileDigest:
+    """Size and SHA-256 of the file, read in blocks. Raises OSError."""
+    sha256 = hashlib.sha256()
+    size_bytes = 0
+    with path.open("rb") as file:
+        while block := file.read(HASH_BLOCK_BYTES):
+            sha256.update(block)
+            size_bytes += len(block)
+    return FileDigest(path.name, size_bytes, sha256.hexdigest())
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """The manifest of the generation in `folder`.
+
+    Raises:
+        GenerationRefused: it is missing, is no manifest of this version, or contradicts itself.
+    """
+    path = folder / MANIFEST_FILE_NAME
+    try:
+        with path.open("rb") as file:
+            text = file.read(MANIFEST_BYTES_MAX + 1)
+    except OSError as error:
+        raise GenerationRefused(f"{path} cannot be read: {error}; the generation is built anew") from error
+    if len(text) > MANIFEST_BYTES_MAX:
+        raise GenerationRefused(f"{path} is longer than {MANIFEST_BYTES_MAX} bytes; the generation is built anew")
+    try:
+        return _manifest_of(json.loads(text))
+    except (ValueError, TypeError, KeyError) as error:
+        raise GenerationRefused(
+            f"{path} is no manifest that this version reads ({error!r}); the generation is built anew"
+        ) from error
+
+
+def _manifest_of(fields: object) -> Manifest:
+    """The manifest of parsed JSON; raises ValueError, TypeError or KeyError when it is none."""
+    if not isinstance(fields, dict):
+        raise TypeError("not a JSON object")
+    values = cast("dict[str, Any]", dict(fields))
+    version = values.pop("manifest_version")
+    if version != MANIFEST_VERSION:
+        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
+    values["code"] = IndexCode(values["code"])
+    values["ladder"] = tuple(LadderStep(**step) for step in values["ladder"])
+    values["files"] = tuple(FileDigest(**file) for file in values["files"])
+    manifest = Manifest(**values)
+    _check(manifest)
+    return manifest
+
+
+def _check(manifest: Manifest) -> None:
+    """Raise ValueError when the manifest's numbers contradict each other."""
+    if not 0 < manifest.live_rows <= manifest.rows:
+        raise ValueError(f"{manifest.live_rows} live rows of {manifest.rows}")
+    if manifest.lists < 1 or manifest.dimension < 1:
+        raise ValueError(f"{manifest.lists} lists of dimension {manifest.dimension}")
+    for number, step in enumerate(manifest.ladder, start=1):
+        measures_are_shares = 0 <= step.rank1_agreement <= 1 and 0 <= step.recall_at_10 <= 1
+        if step.step != number or not 1 <= step.lists <= manifest.lists or step.rescored < 1:
+            raise ValueError(f"ladder step {step}")
+        if not measures_are_shares or not math.isfinite(step.milliseconds):
+            raise ValueError(f"ladder step {step}")

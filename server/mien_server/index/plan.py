@@ -1,0 +1,94 @@
+"""How a search will be answered: pure choices from a generation's measured ladder and what must be searched."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mien_server.errors import InvalidArgument
+from mien_server.index.manifest import LadderStep, Manifest
+from mien_server.index.request import EffortChoice
+
+__all__ = ["EXACT_PLAN_NAME", "FILTERED_EXACT_PLAN_NAME", "FLAT_PLAN_NAME", "Scan", "choose_scan", "choose_step"]
+
+FLAT_PLAN_NAME = "flat"
+EXACT_PLAN_NAME = "exact"
+FILTERED_EXACT_PLAN_NAME = "filtered-exact"
+
+RESCORED_FOR_EACH_WANTED = 2
+"""Codes order rows roughly: so many candidates are rescored for each face asked for, at least."""
+
+TARGET_ROUNDING = 1e-6
+"""Targets arrive as float32: .999 must not miss a measured .999."""
+
+# Nanoseconds, measured on one AVX-512 core; only their proportions matter.
+SCAN_NS_PER_ROW = 1.0
+VISIT_NS_PER_COMPONENT = 0.2
+BLOCKED_VISIT_NS_PER_COMPONENT = 0.02
+GATHER_NS_PER_COMPONENT = 0.3
+BLOCKED_PROBES_MIN = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """An approximate search: scan that many lists, rescore that many candidates exactly."""
+
+    step: LadderStep
+    lists: int
+    rescored: int
+
+
+def choose_step(manifest: Manifest, effort: EffortChoice) -> LadderStep | str:
+    """The ladder's step for this effort, or the name of the exact plan and why it is taken.
+
+    Raises:
+        InvalidArgument: a step the ladder does not have, or a target outside (0, 1].
+    """
+    if effort.exact:
+        return EXACT_PLAN_NAME
+    if effort.step is not None:
+        if not 1 <= effort.step <= len(manifest.ladder):
+            raise InvalidArgument(
+                f"step {effort.step} is not on the ladder of generation {manifest.name}: take 1 to "
+                f"{len(manifest.ladder)}, or a recall target",
+                field="effort.step",
+                reason="EFFORT_INVALID",
+            )
+        return manifest.ladder[effort.step - 1]
+    target = manifest.default_recall_target if effort.recall_target is None else effort.recall_target
+    if not 0 < target <= 1:
+        raise InvalidArgument(
+            f"a recall target of {target} cannot be met: take one above 0 and up to 1",
+            field="effort.recall_target",
+            reason="EFFORT_INVALID",
+        )
+    for step in manifest.ladder:
+        if step.rank1_agreement >= target - TARGET_ROUNDING:
+            return step
+    return f"{EXACT_PLAN_NAME}: no step of the ladder met a recall target of {target:g}"
+
+
+def choose_scan(
+    manifest: Manifest, step: LadderStep, k: int, matching: int, live: int, probe_count: int
+) -> Scan | None:
+    """How to scan for this step, or None when visiting every matching row is cheaper, and exact besides.
+
+    A filter takes the nearest rows away and leaves others in lists further off, so the lists scanned grow until they
+    hold as many matching rows as they would without it.
+
+    Args:
+        matching: rows of the generation that are live and allowed.
+        live: rows of the generation that are live.
+        probe_count: probes of the call.
+    """
+    lists = min(manifest.lists, -(-step.lists * live // max(matching, 1)))
+    rescored = max(step.rescored, RESCORED_FOR_EACH_WANTED * k)
+    scan_ns = (
+        SCAN_NS_PER_ROW * manifest.live_rows * lists / manifest.lists
+        + VISIT_NS_PER_COMPONENT * min(rescored, matching) * manifest.dimension
+    )
+    components = matching * manifest.dimension
+    if probe_count >= BLOCKED_PROBES_MIN:
+        visit_ns = components * (BLOCKED_VISIT_NS_PER_COMPONENT + GATHER_NS_PER_COMPONENT / probe_count)
+    else:
+        visit_ns = components * VISIT_NS_PER_COMPONENT
+    return None if visit_ns <= scan_ns else Scan(step, lists, rescored)

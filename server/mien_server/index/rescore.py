@@ -1,0 +1,92 @@
+"""Exact similarities of chosen rows, straight from the stored vectors."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.index import faiss_adapter
+from mien_server.index.ranking import NO_ORDINAL, in_order, with_ties_in_order
+from mien_server.index.request import Float32Array, Int64Array
+
+__all__ = ["StoredVectors", "best_candidates", "float32_rows", "similarities_of"]
+
+StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+GATHERED_COMPONENTS_MAX = 16 * 1024 * 1024
+"""Components decoded at once from float16 rows: 64 MiB."""
+
+
+def float32_rows(vectors: StoredVectors, chosen: slice | Int64Array, threads: int) -> Float32Array:
+    """These rows as C-contiguous float32; without a copy where a slice of float32 rows is asked for."""
+    rows = vectors[chosen]
+    if rows.dtype == np.float16:
+        return faiss_adapter.decode_float16(rows, threads)
+    return np.ascontiguousarray(rows, np.float32)
+
+
+def best_candidates(
+    vectors: StoredVectors, probes: Float32Array, candidates: Int64Array, count: int, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """The `count` best of each probe's candidates by exact similarity, in order.
+
+    Args:
+        vectors: [row_count, dimension], float32 or float16.
+        probes: float32 [n, dimension], C-contiguous.
+        candidates: ordinals int64 [n, c], C-contiguous, distinct within a probe; -1 ends a probe's candidates.
+
+    Returns:
+        Ordinals int64 [n, count] padded with -1, similarities float32 [n, count] padded with -inf.
+    """
+    rescore = _best_stored if vectors.dtype == np.float32 else _best_decoded
+    # One more than wanted tells whether the last wanted ties with one left out.
+    ordinals, similarities = rescore(vectors, probes, candidates, count + 1, threads)
+    is_torn = (similarities[:, count - 1] == similarities[:, count]) & (ordinals[:, count] != NO_ORDINAL)
+    for probe in np.flatnonzero(is_torn):
+        here = slice(probe, probe + 1)
+        all_answers = rescore(vectors, probes[here], candidates[here], candidates.shape[1], threads)
+        ordered = in_order(*all_answers)
+        ordinals[here], similarities[here] = ordered[0][:, : count + 1], ordered[1][:, : count + 1]
+    ordinals, similarities = np.ascontiguousarray(ordinals[:, :count]), np.ascontiguousarray(similarities[:, :count])
+    with_ties_in_order(ordinals, similarities)
+    return ordinals, similarities
+
+
+def _best_stored(
+    vectors: StoredVectors, probes: Float32Array, candidates: Int64Array, count: int, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """The best candidates in the order FAISS leaves them, equal ones in any; straight from float32 rows."""
+    rows = float32_rows(vectors, slice(None), threads)
+    return faiss_adapter.nearest_candidates(probes, rows, candidates, count, threads)
+
+
+def _best_decoded(
+    vectors: StoredVectors, probes: Float32Array, candidates: Int64Array, count: int, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """As _best_stored, by decoding each candidate row once for a block of probes."""
+    probe_count, width = candidates.shape
+    ordinals = np.empty((probe_count, count), np.int64)
+    similarities = np.empty((probe_count, count), np.float32)
+    block = max(1, GATHERED_COMPONENTS_MAX // max(1, width * vectors.shape[1]))
+    for first in range(0, probe_count, block):
+        here = slice(first, min(first + block, probe_count))
+        rows, positions = np.unique(candidates[here], return_inverse=True)
+        positions = positions.reshape(candidates[here].shape)
+        padded = int(rows.size > 0 and rows[0] < 0)
+        numbers, similarities[here] = faiss_adapter.nearest_candidates(
+            probes[here], float32_rows(vectors, rows[padded:], threads), positions - padded, count, threads
+        )
+        ordinals[here] = np.where(numbers < 0, NO_ORDINAL, rows[padded + numbers])
+    return ordinals, similarities
+
+
+def similarities_of(vectors: StoredVectors, probe: Float32Array, ordinals: Int64Array, threads: int) -> Float32Array:
+    """Exact similarities float32 [m] of one probe [dimension] with the rows [m]."""
+    if vectors.dtype == np.float32:
+        rows, candidates = float32_rows(vectors, slice(None), threads), ordinals
+    else:
+        rows, candidates = float32_rows(vectors, ordinals, threads), np.arange(ordinals.size)
+    similarities: Float32Array = faiss_adapter.similarities_of(
+        probe[None], rows, np.ascontiguousarray(candidates[None]), threads
+    )[0]
+    return similarities

@@ -1,0 +1,84 @@
+"""Operations and what the server says of itself."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from google.protobuf.duration_pb2 import Duration
+
+from mien.v1 import operations_service_pb2 as pb
+from mien_server.config.limits import Limits
+from mien_server.engine.types import OperationInfo, OperationState, RecipeInfo, ServerInfo
+from mien_server.rpc.absent import absent_features
+from mien_server.rpc.convert.galleries import index_state_message
+from mien_server.rpc.convert.values import enum_number, timestamp
+from mien_server.rpc.errors import status_of
+
+__all__ = ["operation_message", "server_info_response"]
+
+
+def operation_message(operation: OperationInfo) -> pb.Operation:
+    """Long-running work as a message."""
+    return pb.Operation(
+        name=operation.name,
+        kind=enum_number(operation.kind),
+        gallery=operation.gallery,
+        state=enum_number(operation.state),
+        progress=operation.progress,
+        stage=operation.stage,
+        create_time=timestamp(operation.create_time_us),
+        end_time=timestamp(operation.end_time_us),
+        error=None if operation.error is None else status_of(operation.error),
+        rebuild_index=_rebuild_result(operation) if operation.state is OperationState.SUCCEEDED else None,
+    )
+
+
+def _rebuild_result(operation: OperationInfo) -> pb.RebuildIndexResult:
+    duration = Duration()
+    duration.FromMicroseconds(operation.end_time_us - operation.create_time_us)
+    return pb.RebuildIndexResult(
+        generation=operation.result_generation,
+        rows=operation.result_rows,
+        index_state=None if operation.index_state is None else index_state_message(operation.index_state),
+        duration=duration,
+    )
+
+
+def server_info_response(info: ServerInfo, limits: Limits) -> pb.GetServerInfoResponse:
+    """What this server is, and what it does not do, as a message."""
+    return pb.GetServerInfoResponse(
+        version=info.version,
+        store_id=info.store_id,
+        revision=info.revision,
+        start_time=timestamp(info.start_time_us),
+        limits=pb.Limits(**dataclasses.asdict(limits)),
+        recipes=[_recipe_message(recipe) for recipe in info.recipes],
+        default_recipe=info.default_recipe,
+        galleries=[
+            pb.GalleryInfo(
+                name=gallery.name,
+                identity_count=gallery.identity_count,
+                face_count=gallery.face_count,
+                index_state=index_state_message(gallery.index_state),
+            )
+            for gallery in info.galleries
+        ],
+        absent=[pb.AbsentFeature(name=feature.name, reason=feature.reason) for feature in absent_features()],
+        format_version=info.format_version,
+        library_versions=info.library_versions,
+    )
+
+
+def _recipe_message(recipe: RecipeInfo) -> pb.RecipeInfo:
+    return pb.RecipeInfo(
+        name=recipe.name,
+        fingerprint=recipe.fingerprint,
+        dimension=recipe.dimension,
+        detector=recipe.detector,
+        embedder=recipe.embedder,
+        available=recipe.available,
+        unavailable_reason=recipe.unavailable_reason,
+        default_threshold=recipe.default_threshold,
+        threshold_detail=recipe.threshold_detail,
+        notices=recipe.notices,
+    )

@@ -1,0 +1,57 @@
+"""The store: one directory that one server owns, and the only truth about galleries, identities and faces.
+
+LMDB is the commit point; vectors lie beside it in row-addressed files whose committed length LMDB knows. A write is
+a command (`commands`), taken by one writer thread that commits commands in groups; a reader holds a `StoreView`, an
+immutable snapshot that no write changes. Only this package imports lmdb, and it imports neither the index nor the
+embedding. Everything else in here serves these names.
+"""
+
+from mien_server.storage.commands import (
+    Command,
+    CreateGallery,
+    DeletedCounts,
+    DeletedFacesResult,
+    DeleteFaces,
+    DeleteGallery,
+    DeleteIdentity,
+    EnrollResult,
+    EnrollRows,
+    IdentitySeed,
+    MovedFacesResult,
+    MoveFaces,
+    PutIdentity,
+    PutOperation,
+    UpdateGallery,
+)
+from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
+from mien_server.storage.options import StoreOptions
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.store import Store
+from mien_server.storage.views import StoreView
+
+__all__ = [
+    "Command",
+    "Committed",
+    "CreateGallery",
+    "DeleteFaces",
+    "DeleteGallery",
+    "DeleteIdentity",
+    "DeletedCounts",
+    "DeletedFacesResult",
+    "EnrollResult",
+    "EnrollRows",
+    "Face",
+    "FaceHeads",
+    "GalleryView",
+    "IdentitySeed",
+    "MoveFaces",
+    "MovedFacesResult",
+    "PutIdentity",
+    "PutOperation",
+    "Replayed",
+    "RequestKey",
+    "Store",
+    "StoreOptions",
+    "StoreView",
+    "UpdateGallery",
+]

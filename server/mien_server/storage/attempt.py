@@ -1,0 +1,229 @@
+"""One group on its way into one transaction: each command planned on what those before it left, then applied."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from mien_server.errors import Conflict, InternalError, MienError
+from mien_server.records.store_pb2 import JournalEntry, JournalOperation, RequestRecord
+from mien_server.storage import keys
+from mien_server.storage.bookkeeping import trim_journal, trim_requests
+from mien_server.storage.changes import Changes, GalleryChange
+from mien_server.storage.commands.base import Command, Planning
+from mien_server.storage.databases import Database, Reading, Transaction
+from mien_server.storage.gallery_state import GalleryDraft, GalleryState
+from mien_server.storage.opening import OpenedStore, vector_file_of
+from mien_server.storage.options import StoreOptions
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.reading import RecordReader
+from mien_server.storage.snapshots import SnapshotContent
+from mien_server.storage.steps import reached
+from mien_server.storage.vector_file import VectorWriter, make_vector_file
+
+__all__ = ["Attempt"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class _Result:
+    """A command was planned and applied."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class _Replay:
+    """A request id was answered before; revision None: by an earlier command of this group."""
+
+    outcome: bytes
+    revision: int | None
+
+
+class Attempt:
+    """Collects what a group writes. Dropped with its transaction when anything fails: nothing shared is changed before.
+
+    Attributes:
+        revision: what the group's answers carry; the next one once a command has changed something.
+        touched_galleries: numbers of galleries that a command changed.
+        deleted_galleries: numbers of galleries deleted.
+    """
+
+    def __init__(self, opened: OpenedStore, vectors: VectorWriter, options: StoreOptions) -> None:
+        self._opened = opened
+        self._vectors = vectors
+        self._options = options
+        self._base = opened.snapshots.current
+        self._drafts: dict[int, GalleryDraft] = {}
+        self._journal: list[JournalOperation] = []
+        self._requests: dict[str, tuple[RequestKey[Any], bytes]] = {}
+        self._outcomes: list[MienError | _Result | _Replay] = []
+        self._has_puts = False
+        self._now_us = time.time_ns() // 1000
+        self.touched_galleries: set[int] = set()
+        self.deleted_galleries: set[int] = set()
+
+    @property
+    def advances_revision(self) -> bool:
+        """Whether any command changed something."""
+        return bool(self._journal)
+
+    @property
+    def revision(self) -> int:
+        """The revision of the group's answers."""
+        return self._base.revision + 1 if self._journal else self._base.revision
+
+    @property
+    def writes(self) -> bool:
+        """Whether there is anything to commit."""
+        return self._has_puts or bool(self._requests)
+
+    def begin(self, transaction: Transaction) -> None:
+        """Work in this write transaction from here on."""
+        self._transaction = transaction
+        self._records = RecordReader(Reading(transaction, self._opened.handles))
+        self._planning = Planning(self._records, self._base.revision + 1, self._now_us)
+
+    def take(self, command: Command[Any]) -> None:
+        """Plan a command and apply its plan. What the plan raises is the command's answer; what applying raises
+        (OSError, lmdb.Error) fails the group.
+        """
+        try:
+            replay = None if command.request is None else self._replay(command.request)
+            if replay is not None:
+                self._outcomes.append(replay)
+                return
+            plan = command.plan(self._planning)
+            outcome = b"" if command.request is None else command.request.encode(plan.result)
+        except MienError as error:
+            self._outcomes.append(error)
+            return
+        except Exception as error:
+            log.exception("planning %s failed", type(command).__name__)
+            self._outcomes.append(InternalError(f"the write could not be planned: {error!r}; please report it"))
+            return
+        self._apply(plan.changes)
+        if command.request is not None:
+            self._requests[command.request.request_id] = (command.request, outcome)
+        self._outcomes.append(_Result(plan.result))
+
+    def put_records(self) -> None:
+        """Put what belongs to the group as a whole: request ids, journal, revision."""
+        handles = self._opened.handles
+        for request_id, (request, outcome) in self._requests.items():
+            record = RequestRecord(
+                fingerprint=request.fingerprint, revision=self.revision, time_us=self._now_us, outcome=outcome
+            )
+            key = keys.encode_name(request_id, "request id", keys.REQUEST_ID_BYTES_MAX)
+            self._transaction.put(key, record.SerializeToString(), db=handles[Database.REQUESTS])
+            time_key = keys.encode_request_time(self._now_us, request_id)
+            self._transaction.put(time_key, b"", db=handles[Database.REQUEST_TIMES])
+        oldest_us = self._now_us - self._options.request_age_max_s * 1_000_000
+        trim_requests(self._transaction, handles, oldest_us, count_max=2 * len(self._requests) + 8)
+        if not self._journal:
+            return
+        revision_key = keys.encode_number(self.revision)
+        entry = JournalEntry(revision=self.revision, time_us=self._now_us, operations=self._journal)
+        self._transaction.put(revision_key, entry.SerializeToString(), db=handles[Database.JOURNAL])
+        self._transaction.put(keys.META_REVISION, revision_key, db=handles[Database.META])
+        trim_journal(self._transaction, handles, self.revision - self._options.journal_revisions_max)
+
+    def write_vectors(self) -> dict[int, GalleryState]:
+        """Write and sync the vectors of all galleries; answers with the galleries' next states. Raises OSError."""
+        states = {}
+        written = []
+        for number, draft in self._drafts.items():
+            states[number], room = draft.finish()
+            if room is not None:
+                self._vectors.extend(draft.file, room)
+            if draft.vectors:
+                self._vectors.write(draft.file, draft.first_new_ordinal, draft.vectors)
+                written.append(draft.file)
+        if written:
+            reached("vectors_written")
+            for file in written:
+                self._vectors.sync(file)
+            reached("vectors_synced")
+        return states
+
+    def content(self, transaction_id: int, states: Mapping[int, GalleryState]) -> SnapshotContent:
+        """What the next snapshot shows."""
+        galleries = {**self._base.galleries, **states}
+        for number in self.deleted_galleries:
+            galleries.pop(number, None)
+        numbers = self._base.numbers
+        if galleries.keys() != self._base.galleries.keys():
+            numbers = dict(sorted((state.record.name, number) for number, state in galleries.items()))
+        return SnapshotContent(self.revision, transaction_id, galleries, numbers)
+
+    def outcomes(self) -> Iterable[MienError | Committed[Any] | Replayed]:
+        """The answer of each command, in the order they were taken."""
+        for outcome in self._outcomes:
+            match outcome:
+                case _Result():
+                    yield Committed(self.revision, outcome.value)
+                case _Replay():
+                    yield Replayed(self.revision if outcome.revision is None else outcome.revision, outcome.outcome)
+                case MienError():
+                    yield outcome
+
+    def _replay(self, request: RequestKey[Any]) -> _Replay | None:
+        """The first answer under this request id, if there is one. Raises Conflict (REQUEST_ID_REUSED)."""
+        if request.request_id in self._requests:
+            first, outcome = self._requests[request.request_id]
+            fingerprint, replay = first.fingerprint, _Replay(outcome, None)
+        else:
+            record = self._records.request(request.request_id)
+            if record is None:
+                return None
+            fingerprint, replay = record.fingerprint, _Replay(record.outcome, record.revision)
+        if fingerprint != request.fingerprint:
+            raise Conflict(
+                f"the request id {request.request_id!r} was used for another request; take a new id for each",
+                reason="REQUEST_ID_REUSED",
+                metadata={"request_id": request.request_id},
+            )
+        return replay
+
+    def _apply(self, changes: Changes) -> None:
+        transaction, handles = self._transaction, self._opened.handles
+        for database, gone in changes.deletes.items():
+            handle = handles[database]
+            for key in sorted(gone):
+                transaction.delete(key, db=handle)
+        for database, pairs in changes.pair_deletes.items():
+            handle = handles[database]
+            for key, value in sorted(pairs):
+                transaction.delete(key, value, db=handle)
+        for database, items in changes.puts.items():
+            items.sort()
+            with transaction.cursor(handles[database]) as cursor:
+                cursor.putmulti(items)
+        self._has_puts |= changes.writes
+        self._journal.extend(changes.journal)
+        if changes.gallery is not None:
+            self._change_gallery(changes.gallery)
+
+    def _change_gallery(self, change: GalleryChange) -> None:
+        self.touched_galleries.add(change.number)
+        if change.is_deleted:
+            self._drafts.pop(change.number, None)
+            self.deleted_galleries.add(change.number)
+            return
+        draft = self._drafts.get(change.number)
+        if draft is None:
+            state = self._make_gallery(change) if change.is_created else self._base.galleries[change.number]
+            draft = self._drafts[change.number] = GalleryDraft(state)
+        draft.add(change)
+
+    def _make_gallery(self, change: GalleryChange) -> GalleryState:
+        assert change.record is not None
+        assert change.counts is not None
+        file = vector_file_of(self._opened.layout, self._opened.store_format.store_id, change.record)
+        self._vectors.close_path(file.path)
+        make_vector_file(file)
+        return GalleryState.empty(change.record, change.counts, file)

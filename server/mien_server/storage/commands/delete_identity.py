@@ -1,0 +1,46 @@
+"""Delete an identity with all its faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mien_server.storage.changes import Changes
+from mien_server.storage.commands.base import Command, Plan, Planning
+from mien_server.storage.commands.checks import require_version
+from mien_server.storage.commands.identities import GalleryWork, identity_not_found
+
+__all__ = ["DeleteIdentity"]
+
+
+@dataclass(frozen=True)
+class DeleteIdentity(Command[int]):
+    """Delete an identity and its faces; answers with the number of faces deleted.
+
+    Attributes:
+        expected_version: the version last read, or None not to ask.
+        allow_missing: answer 0 when there is none.
+
+    Raises:
+        NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+        Conflict: ETAG_MISMATCH.
+    """
+
+    gallery: str
+    identity_id: str
+    expected_version: int | None = None
+    allow_missing: bool = False
+
+    def plan(self, planning: Planning) -> Plan[int]:
+        """Decide what to write; see `Command.plan`."""
+        work = GalleryWork(planning, self.gallery)
+        record = work.identity(self.identity_id)
+        if record is None:
+            if not self.allow_missing:
+                raise identity_not_found(self.gallery, self.identity_id)
+            return Plan(0, Changes())
+        require_version(self.expected_version, record.version, f"identity {self.identity_id!r}")
+        ordinals = planning.records.faces_of(work.number, record.number).tolist()
+        for ordinal, face in zip(ordinals, planning.records.faces(work.number, ordinals), strict=True):
+            work.remove_face(ordinal, face)
+        work.remove_identity(self.identity_id)
+        return Plan(len(ordinals), work.finish())

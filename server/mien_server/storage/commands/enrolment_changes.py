@@ -1,0 +1,168 @@
+"""What an enrolment writes for the rows that are added. Every line here runs once a row: keep it in C."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from itertools import repeat
+from typing import TypeVar
+
+import numpy as np
+
+from mien_server.errors import LimitExceeded
+from mien_server.records.store_pb2 import EnrolledRows, GalleryCounts, IdentityRecord, JournalOperation
+from mien_server.storage import keys
+from mien_server.storage.changes import AppendedRows, Changes
+from mien_server.storage.commands.enrolment_choice import RowChoice
+from mien_server.storage.commands.enrolment_columns import EnrolmentColumns, IdentitySeed
+from mien_server.storage.databases import Database
+from mien_server.storage.values import encode_face_header
+
+__all__ = ["EnrolmentChanges"]
+
+T = TypeVar("T")
+
+_IDENTITY_NUMBER_MAX = int(np.iinfo(np.uint32).max)
+_NO_SEED = IdentitySeed()
+
+
+class EnrolmentChanges:
+    """Makes the changes of one enrolment.
+
+    Args:
+        counts: of the gallery as it is; changed in place.
+        revision: the identities made get it as their version.
+
+    Attributes:
+        changes: what is written, once `add` was called.
+        new_identity_ids: ids of the identities that are made, in the order of rows.
+    """
+
+    def __init__(self, gallery_number: int, counts: GalleryCounts, create_time_us: int, revision: int) -> None:
+        self._number = gallery_number
+        self._counts = counts
+        self._create_time_us = create_time_us
+        self._revision = revision
+        self._tails: dict[tuple[str, int], bytes] = {}
+        self.changes = Changes()
+        self.new_identity_ids: list[str] = []
+
+    def add(self, columns: EnrolmentColumns, choice: RowChoice, seeds: Mapping[str, IdentitySeed]) -> None:
+        """Add the rows of the choice.
+
+        Raises:
+            LimitExceeded: the gallery has no identity numbers left; a label is too long.
+        """
+        rows = choice.rows
+        is_whole = len(rows) == len(columns.identity_ids)
+        identity_ids = _taken(columns.identity_ids, rows, is_whole=is_whole)
+        numbers_by_id = self._identities(Counter(identity_ids), choice.identities, seeds)
+        numbers = [numbers_by_id[identity_id] for identity_id in identity_ids]
+        face_ids = _taken(columns.face_ids, rows, is_whole=is_whole)
+        first = self._counts.row_count
+        ordinals = range(first, first + len(rows))
+        self._faces(
+            ordinals,
+            numbers,
+            face_ids,
+            _taken(columns.digests, rows, is_whole=is_whole),
+            _taken(columns.records, rows, is_whole=is_whole),
+        )
+        if columns.face_labels:
+            self._face_labels(columns, rows, first)
+        self._counts.row_count += len(rows)
+        self._counts.face_count += len(rows)
+        self.changes.put_counts(self._number, self._counts)
+        vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
+        appended = AppendedRows(first, vectors, np.array(numbers, dtype=np.uint32))
+        self.changes.change(self._number).appended = appended
+        entry = EnrolledRows(
+            gallery_number=self._number, first_ordinal=first, identity_numbers=numbers, face_ids=face_ids
+        )
+        self.changes.journal.append(JournalOperation(enroll=entry))
+
+    def _identities(
+        self, face_counts: Counter[str], existing: dict[str, IdentityRecord], seeds: Mapping[str, IdentitySeed]
+    ) -> dict[str, int]:
+        """Put the identities, made where missing; answers with their numbers by id."""
+        first_number = self._counts.next_identity_number
+        next_number = first_number
+        puts = self.changes.puts[Database.IDENTITIES]
+        prefix = keys.encode_gallery(self._number)
+        numbers: dict[str, int] = {}
+        for identity_id, face_count in face_counts.items():
+            record = existing.get(identity_id)
+            if record is None:
+                numbers[identity_id] = next_number
+                seed = seeds.get(identity_id, _NO_SEED)
+                value = IdentityRecord(number=next_number).SerializeToString() + self._tail(seed, face_count)
+                for key, label in seed.labels.items():
+                    added = keys.encode_labelled(self._number, key, label, next_number)
+                    self.changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
+                self.new_identity_ids.append(identity_id)
+                next_number += 1
+            else:
+                numbers[identity_id] = record.number
+                record.face_count += face_count
+                value = record.SerializeToString()
+            puts.append((prefix + identity_id.encode(), value))
+        if next_number > _IDENTITY_NUMBER_MAX:
+            raise LimitExceeded(
+                f"the gallery has given out all {_IDENTITY_NUMBER_MAX} identity numbers; make a new one"
+            )
+        self._counts.next_identity_number = next_number
+        self._counts.identity_count += next_number - first_number
+        self.changes.put_many(
+            Database.IDENTITY_IDS,
+            keys.encode_numbered_many(self._number, range(first_number, next_number)),
+            map(str.encode, self.new_identity_ids),
+        )
+        return numbers
+
+    def _tail(self, seed: IdentitySeed, face_count: int) -> bytes:
+        """A new identity's record but for its number: messages one after the other are read as one."""
+        tail = None if seed.labels else self._tails.get((seed.display_name, face_count))
+        if tail is None:
+            tail = IdentityRecord(
+                display_name=seed.display_name,
+                labels=seed.labels,
+                face_count=face_count,
+                create_time_us=self._create_time_us,
+                update_time_us=self._create_time_us,
+                version=self._revision,
+            ).SerializeToString()
+            if not seed.labels and not seed.display_name:
+                self._tails["", face_count] = tail
+        return tail
+
+    def _faces(
+        self,
+        ordinals: range,
+        numbers: list[int],
+        face_ids: Sequence[str],
+        digests: Sequence[bytes],
+        records: Sequence[bytes],
+    ) -> None:
+        gallery, time_us, header = self._number, self._create_time_us, encode_face_header
+        prefix = keys.encode_gallery(gallery)
+        raw_ids = [face_id.encode() for face_id in face_ids]
+        raw_ordinals = list(map(keys.encode_number, ordinals))
+        columns = zip(numbers, digests, raw_ids, records, strict=True)
+        values = [header(number, time_us, digest, len(raw)) + raw + record for number, digest, raw, record in columns]
+        put_many = self.changes.put_many
+        put_many(Database.FACES, [prefix + raw for raw in raw_ordinals], values)
+        put_many(Database.FACE_IDS, [prefix + raw for raw in raw_ids], raw_ordinals)
+        none = [b""] * len(ordinals)
+        put_many(Database.IDENTITY_FACES, keys.encode_pair_many(gallery, numbers, ordinals), none)
+        digest_keys = map(keys.encode_digest_key, repeat(gallery, len(ordinals)), numbers, digests)
+        put_many(Database.FACE_DIGESTS, digest_keys, raw_ordinals)
+
+    def _face_labels(self, columns: EnrolmentColumns, rows: Sequence[int], first_ordinal: int) -> None:
+        for ordinal, row in enumerate(rows, first_ordinal):
+            for key, value in columns.face_labels.get(row, {}).items():
+                added = keys.encode_labelled(self._number, key, value, ordinal)
+                self.changes.put(Database.FACE_LABEL_INDEX, added, b"")
+
+
+def _taken(column: Sequence[T], rows: Sequence[int], *, is_whole: bool) -> Sequence[T]:
+    return column if is_whole else [column[row] for row in rows]

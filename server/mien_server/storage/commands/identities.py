@@ -1,0 +1,201 @@
+"""Work on single identities and faces of a gallery, collected as changes: what all verbs but enrolment share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from mien_server.errors import NotFound
+from mien_server.records.store_pb2 import (
+    DeletedFaces,
+    DeleteIdentity,
+    IdentityRecord,
+    JournalOperation,
+    MovedFaces,
+    PutIdentity,
+)
+from mien_server.storage import keys
+from mien_server.storage.changes import Changes, MovedRows
+from mien_server.storage.commands.base import Planning
+from mien_server.storage.commands.checks import require_identity_id
+from mien_server.storage.databases import Database
+from mien_server.storage.values import FaceValue, corrupt, encode_face
+
+__all__ = ["GalleryWork", "identity_not_found"]
+
+
+def identity_not_found(gallery: str, identity_id: str) -> NotFound:
+    """The error for an identity that is not there."""
+    return NotFound(
+        f"gallery {gallery!r} has no identity {identity_id!r}; check the id",
+        reason="IDENTITY_NOT_FOUND",
+        metadata={"gallery": gallery, "identity_id": identity_id},
+    )
+
+
+class GalleryWork:
+    """Changes of one command to one gallery. Identities are held in memory until `finish` puts them.
+
+    Raises:
+        NotFound: GALLERY_NOT_FOUND.
+    """
+
+    def __init__(self, planning: Planning, gallery: str) -> None:
+        self._planning = planning
+        self._gallery = gallery
+        self.number: int = planning.records.gallery(gallery).number
+        self._counts = planning.records.counts(self.number)
+        self._changes = Changes()
+        # By id; those that are deleted are taken out again.
+        self._identities: dict[str, IdentityRecord] = {}
+        self._ids: dict[int, str] = {}
+        self._deleted: list[int] = []
+        self._moved: list[int] = []
+        self._removed_identities: list[int] = []
+        self._target_number = 0
+
+    def identity(self, identity_id: str) -> IdentityRecord | None:
+        """The identity, to be changed in place."""
+        if identity_id not in self._identities:
+            record = self._planning.records.identity(self.number, identity_id)
+            if record is None:
+                return None
+            self._hold(identity_id, record)
+        return self._identities[identity_id]
+
+    def make_identity(self, identity_id: str) -> IdentityRecord:
+        """A new identity without faces, to be filled in place. Raises InvalidArgument for an id that can be none."""
+        require_identity_id(identity_id)
+        record = IdentityRecord(
+            number=self._counts.next_identity_number,
+            create_time_us=self._planning.now_us,
+            update_time_us=self._planning.now_us,
+            version=self._planning.revision,
+        )
+        self._counts.next_identity_number += 1
+        self._counts.identity_count += 1
+        key = keys.encode_numbered(self.number, record.number)
+        self._changes.put(Database.IDENTITY_IDS, key, identity_id.encode())
+        self._hold(identity_id, record)
+        return record
+
+    def replace_labels(self, record: IdentityRecord, labels: Mapping[str, str]) -> None:
+        """Give an identity these labels instead of those it has."""
+        for key, value in record.labels.items():
+            gone = keys.encode_labelled(self.number, key, value, record.number)
+            self._changes.delete(Database.IDENTITY_LABEL_INDEX, gone)
+        for key, value in labels.items():
+            added = keys.encode_labelled(self.number, key, value, record.number)
+            self._changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
+        record.labels.clear()
+        record.labels.update(labels)
+
+    def journal_identity(self, identity_id: str, record: IdentityRecord) -> None:
+        """Have the journal keep the identity as it is now."""
+        put = PutIdentity(gallery_number=self.number, identity_id=identity_id, identity=record)
+        self._changes.journal.append(JournalOperation(put_identity=put))
+
+    def face_ordinals(self, face_ids: Sequence[str], *, allow_missing: bool) -> list[int]:
+        """Ordinals of the faces, ascending, each once.
+
+        Raises:
+            NotFound: FACE_NOT_FOUND, unless missing ones are allowed.
+        """
+        found = self._planning.records.face_ordinals(self.number, face_ids)
+        if not allow_missing:
+            for face_id in face_ids:
+                if face_id not in found:
+                    raise NotFound(
+                        f"gallery {self._gallery!r} has no face {face_id!r}; nothing was changed",
+                        reason="FACE_NOT_FOUND",
+                        metadata={"gallery": self._gallery, "face_id": face_id},
+                    )
+        return sorted(found.values())
+
+    def load_owners(self, faces: Iterable[FaceValue]) -> None:
+        """Read the identities that have these faces. Raises CorruptStore when one is missing."""
+        missing = sorted({face.identity_number for face in faces} - self._ids.keys())
+        for identity_id in self._planning.records.identity_ids(self.number, missing):
+            if self.identity(identity_id) is None:
+                key = keys.encode_text(self.number, identity_id)
+                raise corrupt(Database.IDENTITIES, key, "faces name an identity that has no record")
+
+    def remove_face(self, ordinal: int, face: FaceValue) -> None:
+        """Delete a face; its identity must have been read."""
+        key = keys.encode_numbered(self.number, ordinal)
+        changes = self._changes
+        changes.delete(Database.FACES, key)
+        changes.delete(Database.FACE_IDS, keys.encode_text(self.number, face.face_id))
+        self._leave_identity(ordinal, face)
+        for label, value in face.message(key).labels.items():
+            changes.delete(Database.FACE_LABEL_INDEX, keys.encode_labelled(self.number, label, value, ordinal))
+        self._counts.face_count -= 1
+        self._deleted.append(ordinal)
+
+    def move_face(self, ordinal: int, face: FaceValue, target_id: str) -> None:
+        """Give a face to another identity; both must have been read."""
+        target = self._identities[target_id]
+        changes = self._changes
+        self._leave_identity(ordinal, face)
+        moved = replace(face, identity_number=target.number)
+        changes.put(Database.FACES, keys.encode_numbered(self.number, ordinal), encode_face(moved))
+        changes.put(Database.IDENTITY_FACES, keys.encode_pair(self.number, target.number, ordinal), b"")
+        digest_key = keys.encode_digest_key(self.number, target.number, face.digest)
+        changes.put(Database.FACE_DIGESTS, digest_key, keys.encode_number(ordinal))
+        target.face_count += 1
+        self._target_number = target.number
+        self._moved.append(ordinal)
+
+    def emptied_identities(self, *, delete: bool) -> list[str]:
+        """Ids of the identities read here that are left without faces, in byte order; deletes them when asked."""
+        emptied = sorted((i for i, record in self._identities.items() if not record.face_count), key=str.encode)
+        if delete:
+            for identity_id in emptied:
+                self.remove_identity(identity_id)
+        return emptied
+
+    def remove_identity(self, identity_id: str) -> None:
+        """Delete an identity; its faces are gone already."""
+        record = self._identities.pop(identity_id)
+        self.replace_labels(record, {})
+        self._changes.delete(Database.IDENTITIES, keys.encode_text(self.number, identity_id))
+        self._changes.delete(Database.IDENTITY_IDS, keys.encode_numbered(self.number, record.number))
+        self._counts.identity_count -= 1
+        self._removed_identities.append(record.number)
+
+    def finish(self) -> Changes:
+        """Put what is held, and answer with everything."""
+        changes = self._changes
+        for identity_id, record in self._identities.items():
+            key = keys.encode_text(self.number, identity_id)
+            changes.put(Database.IDENTITIES, key, record.SerializeToString())
+        change = changes.change(self.number)
+        if self._moved:
+            moved = MovedFaces(
+                gallery_number=self.number, ordinals=self._moved, target_identity_number=self._target_number
+            )
+            changes.journal.append(JournalOperation(move_faces=moved))
+            change.moved = MovedRows(np.array(self._moved, dtype=np.int64), self._target_number)
+        if self._deleted:
+            deleted = DeletedFaces(gallery_number=self.number, ordinals=self._deleted)
+            changes.journal.append(JournalOperation(delete_faces=deleted))
+            change.deleted_ordinals = np.array(self._deleted, dtype=np.int64)
+        for number in self._removed_identities:
+            gone = DeleteIdentity(gallery_number=self.number, identity_number=number)
+            changes.journal.append(JournalOperation(delete_identity=gone))
+        changes.put_counts(self.number, self._counts)
+        return changes
+
+    def _hold(self, identity_id: str, record: IdentityRecord) -> None:
+        self._identities[identity_id] = record
+        self._ids[record.number] = identity_id
+
+    def _leave_identity(self, ordinal: int, face: FaceValue) -> None:
+        changes = self._changes
+        number = face.identity_number
+        changes.delete(Database.IDENTITY_FACES, keys.encode_pair(self.number, number, ordinal))
+        digest_key = keys.encode_digest_key(self.number, number, face.digest)
+        changes.pair_deletes[Database.FACE_DIGESTS].append((digest_key, keys.encode_number(ordinal)))
+        self._identities[self._ids[number]].face_count -= 1

@@ -1,0 +1,171 @@
+"""The LMDB environment and the databases in it, and reading from them."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice, takewhile
+from pathlib import Path
+from typing import TypeAlias
+
+import lmdb
+
+from mien_server.errors import InternalError
+from mien_server.storage.lmdb_errors import translated_read_error
+from mien_server.storage.options import StoreOptions
+
+__all__ = ["GALLERY_KEYED", "Database", "Handles", "Reading", "Transaction", "open_databases", "open_environment"]
+
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
+
+
+class Database(enum.StrEnum):
+    """Every database of the environment; `keys` says what their keys are."""
+
+    META = "meta"
+    GALLERIES = "galleries"
+    GALLERY_NAMES = "gallery_names"
+    GALLERY_COUNTS = "gallery_counts"
+    IDENTITIES = "identities"
+    IDENTITY_IDS = "identity_ids"
+    FACES = "faces"
+    FACE_IDS = "face_ids"
+    IDENTITY_FACES = "identity_faces"
+    FACE_DIGESTS = "face_digests"
+    IDENTITY_LABEL_INDEX = "identity_label_index"
+    FACE_LABEL_INDEX = "face_label_index"
+    JOURNAL = "journal"
+    REQUESTS = "requests"
+    REQUEST_TIMES = "request_times"
+    OPERATIONS = "operations"
+
+
+# Databases whose keys start with a gallery number and that grow with its identities and faces.
+GALLERY_KEYED = (
+    Database.IDENTITIES,
+    Database.IDENTITY_IDS,
+    Database.FACES,
+    Database.FACE_IDS,
+    Database.IDENTITY_FACES,
+    Database.FACE_DIGESTS,
+    Database.IDENTITY_LABEL_INDEX,
+    Database.FACE_LABEL_INDEX,
+)
+
+# One digest has several ordinals when the duplicate was allowed.
+_SEVERAL_VALUES = frozenset({Database.FACE_DIGESTS})
+
+Handles: TypeAlias = "Mapping[Database, lmdb._Database]"  # noqa: SLF001 - lmdb gives its handles no public name
+
+
+def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
+    """Open or make the environment in the folder `path`. Raises lmdb.Error.
+
+    Commits are synced wholly (sync, metasync): an answered write must survive a loss of power.
+    """
+    return lmdb.open(
+        str(path),
+        map_size=options.map_size_bytes,
+        max_dbs=len(Database),
+        max_readers=options.reader_count_max,
+        max_spare_txns=options.ready_reader_count_max,
+        subdir=True,
+        readahead=False,
+        writemap=False,
+        map_async=False,
+        sync=True,
+        metasync=True,
+        lock=True,
+    )
+
+
+def open_databases(environment: lmdb.Environment) -> Handles:
+    """Open every database, making those that are missing in one commit. Raises lmdb.Error."""
+    with environment.begin(write=True) as transaction:
+        return {
+            name: environment.open_db(
+                name.value.encode(),
+                txn=transaction,
+                dupsort=name in _SEVERAL_VALUES,
+                dupfixed=name in _SEVERAL_VALUES,
+            )
+            for name in Database
+        }
+
+
+class Reading:
+    """Reads of one transaction, lmdb's errors translated. What it returns are copies.
+
+    One thread at a time. After `end` every read raises InternalError.
+    """
+
+    __slots__ = ("_handles", "_transaction")
+
+    def __init__(self, transaction: Transaction, handles: Handles) -> None:
+        self._transaction: Transaction | None = transaction
+        self._handles = handles
+
+    def end(self) -> None:
+        """Nothing may be read from here on; the transaction goes back to whoever lent it."""
+        self._transaction = None
+
+    def _open(self) -> Transaction:
+        if self._transaction is None:
+            raise InternalError("a view was used after its end; keep what it returns, not the view")
+        return self._transaction
+
+    def get(self, database: Database, key: bytes) -> bytes | None:
+        """The value of a key (its first one where there can be several), or None."""
+        transaction = self._open()
+        try:
+            return transaction.get(key, db=self._handles[database])
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
+    def get_many(self, database: Database, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+        """Key and first value of each key that is there, in the order given; ascending keys are read fastest."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                return cursor.getmulti(keys)
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
+    def items(self, database: Database, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every key that has the prefix, ascending, from `start` on. To be consumed at once."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                found = cursor.set_range(start or prefix) if start or prefix else cursor.first()
+                if found:
+                    yield from takewhile(lambda item: item[0].startswith(prefix), cursor.iternext())
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
+    def chunks(self, database: Database, prefix: bytes, size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `items`, in lists of up to `size`, an order of magnitude faster; none is empty."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                items = cursor.iternext() if cursor.set_range(prefix) else iter(())
+                while chunk := list(islice(items, size)):
+                    # Keys ascend: when the last one has the prefix, all have.
+                    if not chunk[-1][0].startswith(prefix):
+                        chunk = list(takewhile(lambda item: item[0].startswith(prefix), chunk))
+                        if chunk:
+                            yield chunk
+                        return
+                    yield chunk
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
+    def keys(self, database: Database, prefix: bytes, start: bytes = b"") -> Iterator[bytes]:
+        """As `items`, the keys alone."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                found = cursor.set_range(start or prefix) if start or prefix else cursor.first()
+                if found:
+                    yield from takewhile(lambda key: key.startswith(prefix), cursor.iternext(values=False))
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error

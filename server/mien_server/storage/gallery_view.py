@@ -1,0 +1,205 @@
+"""A gallery as one view sees it: its rows in memory, its records in LMDB, at one revision."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.records.faces import Float32Array
+from mien_server.records.rows import GalleryRows
+from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
+from mien_server.storage import keys
+from mien_server.storage.databases import Database
+from mien_server.storage.gallery_state import GalleryState
+from mien_server.storage.reading import RecordReader
+from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
+
+__all__ = ["Face", "FaceHeads", "GalleryView"]
+
+Numbers: TypeAlias = "Sequence[int] | npt.NDArray[np.integer]"
+
+# Fewer rows than this are looked up in the order given: sorting them takes longer than it saves.
+_SORTED_LOOKUP_ROWS_MIN = 64
+_LIVE_CHUNK_BYTES = 8192
+
+
+@dataclass(frozen=True, slots=True)
+class FaceHeads:
+    """What an answer needs of n faces: identity_numbers uint32 [n], create_times_us int64 [n], n face ids."""
+
+    identity_numbers: npt.NDArray[np.uint32]
+    create_times_us: npt.NDArray[np.int64]
+    face_ids: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Face:
+    """One face; `record` has digest and time of enrolment filled in."""
+
+    ordinal: int
+    identity_number: int
+    face_id: str
+    record: FaceRecord
+
+
+class GalleryView:
+    """One gallery in one view. Ends with the view; what it returned stays valid. Records are not to be changed."""
+
+    __slots__ = ("_records", "_revision", "_rows", "_state")
+
+    def __init__(self, state: GalleryState, records: RecordReader, revision: int) -> None:
+        self._state = state
+        self._records = records
+        self._revision = revision
+        self._rows: GalleryRows | None = None
+
+    @property
+    def number(self) -> int:
+        """Names the gallery for ever; never used again."""
+        return self._state.record.number
+
+    @property
+    def name(self) -> str:
+        """What callers call it."""
+        return self._state.record.name
+
+    @property
+    def record(self) -> GalleryRecord:
+        """Model, dimension, policies; shared by all views, not to be changed."""
+        return self._state.record
+
+    @property
+    def counts(self) -> GalleryCounts:
+        """Exact counts; shared by all views, not to be changed."""
+        return self._state.counts
+
+    @property
+    def rows(self) -> GalleryRows:
+        """Vectors, live rows and identity numbers. Raises CorruptStore when the vector file cannot be mapped."""
+        if self._rows is None:
+            self._rows = self._state.rows(self._revision)
+        return self._rows
+
+    def identity(self, identity_id: str) -> IdentityRecord | None:
+        """The identity of that id."""
+        return self._records.identity(self.number, identity_id)
+
+    def identities_by_id(self, identity_ids: Sequence[str]) -> dict[str, IdentityRecord]:
+        """Those of the identities that are there, by id, in one sorted pass."""
+        return self._records.identities_by_id(self.number, identity_ids)
+
+    def identities(self, after_id: str = "", limit: int | None = None) -> list[tuple[str, IdentityRecord]]:
+        """Identities with their ids, in byte order of the ids, after `after_id`."""
+        return self._records.identities_after(self.number, after_id, limit)
+
+    def identity_ids(self, numbers: Numbers) -> list[str]:
+        """The id of each identity number, in the order given.
+
+        Raises:
+            CorruptStore: IDENTITY_NOT_RESOLVED.
+        """
+        return self._records.identity_ids(self.number, _as_list(numbers))
+
+    def identity_labels(self, key: str) -> list[tuple[str, npt.NDArray[np.uint32]]]:
+        """Each value of a label with the identity numbers that have it, uint32 [n] ascending; by value."""
+        found = self._records.label_values(Database.IDENTITY_LABEL_INDEX, self.number, key)
+        return [(value, numbers.astype(np.uint32)) for value, numbers in found]
+
+    def identities_with_label(self, key: str, value: str) -> npt.NDArray[np.uint32]:
+        """Identity numbers that have the label, uint32 [n] ascending."""
+        prefix = keys.encode_label(self.number, key, value)
+        return self._records.labelled(Database.IDENTITY_LABEL_INDEX, prefix).astype(np.uint32)
+
+    def face_labels(self, key: str) -> list[tuple[str, npt.NDArray[np.int64]]]:
+        """Each value of a label with the ordinals of the faces that have it, int64 [n] ascending; by value."""
+        found = self._records.label_values(Database.FACE_LABEL_INDEX, self.number, key)
+        return [(value, ordinals.astype(np.int64)) for value, ordinals in found]
+
+    def faces_with_label(self, key: str, value: str) -> npt.NDArray[np.int64]:
+        """Ordinals of the faces that have the label, int64 [n] ascending."""
+        prefix = keys.encode_label(self.number, key, value)
+        return self._records.labelled(Database.FACE_LABEL_INDEX, prefix).astype(np.int64)
+
+    def faces_of(
+        self, identity_number: int, after_ordinal: int = -1, limit: int | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Ordinals of an identity's faces, int64 [n] ascending, after `after_ordinal`."""
+        return self._records.faces_of(self.number, identity_number, after_ordinal, limit)
+
+    def face_ordinal(self, face_id: str) -> int | None:
+        """The ordinal of the face of that id."""
+        return self.face_ordinals([face_id]).get(face_id)
+
+    def face_ordinals(self, face_ids: Sequence[str]) -> dict[str, int]:
+        """The ordinals of those of the faces that are there, by face id."""
+        return self._records.face_ordinals(self.number, face_ids)
+
+    def live_ordinals(self, after_ordinal: int, limit: int) -> npt.NDArray[np.int64]:
+        """Up to `limit` ordinals of live rows after `after_ordinal`, int64 [n] ascending."""
+        live = self._state.live
+        first = after_ordinal + 1
+        found: list[npt.NDArray[np.int64]] = []
+        count = 0
+        for start in range(first >> 3, live.shape[0], _LIVE_CHUNK_BYTES):
+            if count >= limit:
+                break
+            bits = np.unpackbits(live[start : start + _LIVE_CHUNK_BYTES], bitorder="little")
+            ordinals = np.flatnonzero(bits) + (start << 3)
+            ordinals = ordinals[ordinals >= first]
+            found.append(ordinals)
+            count += ordinals.shape[0]
+        return np.concatenate(found)[:limit] if found else np.zeros(0, dtype=np.int64)
+
+    def heads(self, ordinals: Numbers) -> FaceHeads:
+        """Identity, time and face id of n rows, in the order given, repeated ones allowed.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED, a row has no face: it was deleted, or store and index do not agree.
+        """
+        wanted = np.asarray(ordinals, dtype=np.int64)
+        if wanted.shape[0] < _SORTED_LOOKUP_ROWS_MIN:
+            return self._heads(wanted.tolist())
+        distinct, places = np.unique(wanted, return_inverse=True)
+        heads = self._heads(distinct.tolist())
+        face_ids = heads.face_ids
+        return FaceHeads(
+            heads.identity_numbers[places],
+            heads.create_times_us[places],
+            [face_ids[place] for place in places.tolist()],
+        )
+
+    def faces(self, ordinals: Numbers) -> list[Face]:
+        """The whole faces of these rows, in the order given.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED, or a record that does not decode.
+        """
+        wanted = _as_list(ordinals)
+        found, values = self._records.face_values(self.number, wanted)
+        faces = []
+        for ordinal, key, raw in zip(wanted, found, values, strict=True):
+            value = decode_face(key, raw)
+            faces.append(Face(ordinal, value.identity_number, value.face_id, value.message(key)))
+        return faces
+
+    def vectors(self, ordinals: Numbers) -> Float32Array:
+        """A copy of these rows, float32 [n, dimension], in the order given."""
+        wanted = np.asarray(ordinals, dtype=np.int64)
+        return self.rows.vectors[wanted].astype(np.float32, copy=False)
+
+    def _heads(self, ordinals: list[int]) -> FaceHeads:
+        found, values = self._records.face_values(self.number, ordinals)
+        headers = decode_face_headers(values, found)
+        return FaceHeads(
+            headers["identity_number"].astype(np.uint32),
+            headers["create_time_us"].astype(np.int64),
+            decode_face_ids(values, headers["face_id_length"].tolist(), found),
+        )
+
+
+def _as_list(numbers: Numbers) -> list[int]:
+    return numbers.tolist() if isinstance(numbers, np.ndarray) else list(numbers)

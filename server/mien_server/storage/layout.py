@@ -1,0 +1,133 @@
+"""Where things lie in a store's folder, and its FORMAT file."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from mien_server.errors import CorruptStore, PreconditionFailed
+
+__all__ = ["FORMAT_VERSION", "Layout", "StoreFormat", "read_or_make_format", "sync_folder"]
+
+FORMAT_VERSION = 1
+_FORMAT_NAME = "mien-store"
+_FORMAT_BYTES_MAX = 4096
+# What making a store leaves when it is cut off before there is a FORMAT.
+_UNFINISHED = frozenset({"LOCK", "FORMAT.new", "lost+found"})
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The paths of the store in `root`."""
+
+    root: Path
+
+    @property
+    def format_file(self) -> Path:
+        """Version and store id, JSON."""
+        return self.root / "FORMAT"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked while a process has the store open."""
+        return self.root / "LOCK"
+
+    @property
+    def meta(self) -> Path:
+        """The LMDB environment."""
+        return self.root / "meta"
+
+    @property
+    def vectors(self) -> Path:
+        """One folder for each gallery."""
+        return self.root / "vectors"
+
+    @property
+    def index(self) -> Path:
+        """One folder for each gallery."""
+        return self.root / "index"
+
+    def vector_file(self, gallery_number: int) -> Path:
+        """The gallery's vectors."""
+        return self.vectors / folder_name(gallery_number) / "rows.vec"
+
+    def index_folder(self, gallery_number: int) -> Path:
+        """The gallery's generations."""
+        return self.index / folder_name(gallery_number)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreFormat:
+    """What FORMAT says."""
+
+    version: int
+    store_id: str
+
+
+def folder_name(gallery_number: int) -> str:
+    """The name of a gallery's folders: eight hexadecimal digits, for a name may be given to another gallery later."""
+    return f"{gallery_number:08x}"
+
+
+def sync_folder(path: Path) -> None:
+    """Make the entries of a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def read_or_make_format(layout: Layout) -> StoreFormat:
+    """Read FORMAT, or write one where the folder is empty. The caller holds the lock.
+
+    Raises:
+        PreconditionFailed: NOT_A_STORE, a folder with other things in it; STORE_FORMAT_TOO_NEW.
+        CorruptStore: a FORMAT that cannot be read.
+    """
+    try:
+        with layout.format_file.open("rb") as file:
+            raw = file.read(_FORMAT_BYTES_MAX)
+    except FileNotFoundError:
+        return _make_format(layout)
+    try:
+        content = json.loads(raw)
+        if content["format"] != _FORMAT_NAME:
+            raise ValueError(f"the format is called {content['format']!r}")
+        store_format = StoreFormat(int(content["version"]), str(content["store_id"]))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CorruptStore(
+            f"{layout.format_file}: not the FORMAT of a store ({error}); restore the store from a copy"
+        ) from error
+    if store_format.version > FORMAT_VERSION:
+        raise PreconditionFailed(
+            f"{layout.root}: the store has format {store_format.version}, this release reads up to {FORMAT_VERSION}; "
+            f"use a release that reads format {store_format.version}",
+            reason="STORE_FORMAT_TOO_NEW",
+            metadata={"format_version": str(store_format.version)},
+        )
+    return store_format
+
+
+def _make_format(layout: Layout) -> StoreFormat:
+    others = sorted({entry.name for entry in layout.root.iterdir()} - _UNFINISHED)
+    if others:
+        what = "vectors or records of a store but no FORMAT" if {"meta", "vectors"} & set(others) else "other things"
+        raise PreconditionFailed(
+            f"{layout.root}: the folder holds {what} ({', '.join(others[:5])}); give an empty folder or restore FORMAT",
+            reason="NOT_A_STORE",
+        )
+    store_format = StoreFormat(FORMAT_VERSION, uuid.uuid4().hex)
+    content = {"format": _FORMAT_NAME, "version": store_format.version, "store_id": store_format.store_id}
+    new = layout.root / "FORMAT.new"
+    with new.open("w") as file:
+        json.dump(content, file)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(layout.format_file)
+    sync_folder(layout.root)
+    return store_format

@@ -1,0 +1,192 @@
+"""Opening a store: what is checked, what is put right, and how the snapshot in memory is made from LMDB."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
+from mien_server.records.policies import VectorType
+from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
+from mien_server.storage import keys
+from mien_server.storage.databases import Database, Handles, Reading, open_databases, open_environment
+from mien_server.storage.gallery_state import GalleryState
+from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
+from mien_server.storage.lmdb_errors import translated_open_error
+from mien_server.storage.lock import StoreLock
+from mien_server.storage.options import StoreOptions
+from mien_server.storage.reading import RecordReader
+from mien_server.storage.snapshots import SnapshotContent, Snapshots
+from mien_server.storage.values import corrupt, decode_face_headers
+from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
+
+__all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
+
+log = logging.getLogger(__name__)
+
+# Faces decoded at once while the snapshot is made: bounds the memory that takes.
+_SCAN_FACES = 65_536
+_NUMBER_MAX = np.iinfo(np.uint32).max
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStore:
+    """Everything that is open."""
+
+    layout: Layout
+    store_format: StoreFormat
+    lock: StoreLock
+    environment: lmdb.Environment
+    handles: Handles
+    snapshots: Snapshots
+
+
+def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:
+    """The vector file of a gallery."""
+    return VectorFile(
+        layout.vector_file(record.number), store_id, record.number, record.dimension, VectorType(record.vector_type)
+    )
+
+
+def open_store(path: Path, options: StoreOptions) -> OpenedStore:
+    """Open or make the store in `path`; see `Store.open` for what it raises."""
+    layout = Layout(path.absolute())
+    undo: list[Callable[[], None]] = []
+    try:
+        layout.root.mkdir(parents=True, exist_ok=True)
+        lock = StoreLock(layout.lock_file)
+        undo.append(lock.release)
+        store_format = read_or_make_format(layout)
+        for folder in (layout.meta, layout.vectors, layout.index):
+            folder.mkdir(exist_ok=True)
+        environment, handles = _open_meta(layout, options)
+        undo.append(environment.close)
+        _agree_on_store_id(layout, store_format, environment, handles)
+        content = _load(layout, store_format.store_id, environment, handles)
+        _remove_strays(layout, content)
+    except OSError as error:
+        _undo(undo)
+        if isinstance(error, (FileExistsError, NotADirectoryError)):
+            raise PreconditionFailed(f"{path}: not a folder; give a folder", reason="NOT_A_STORE") from error
+        raise Unavailable(f"{path}: cannot be opened: {error}", reason="STORAGE_OPEN_FAILED") from error
+    except BaseException:
+        _undo(undo)
+        raise
+    snapshots = Snapshots(environment, content, options.ready_reader_count_max)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots)
+
+
+def close_files(opened: OpenedStore, wait_s_max: float) -> None:
+    """Wait for the views, cut the room off the vector files, close LMDB, release the lock. The writer has ended."""
+    if not opened.snapshots.close(wait_s_max):
+        # Closing LMDB under a view would crash the process; the lock stays ours, so that nobody opens it beside us.
+        log.error("%s: views are still open after %g s; the store stays open", opened.layout.root, wait_s_max)
+        return
+    for state in opened.snapshots.current.galleries.values():
+        try:
+            trim_vector_file(state.mapping.file, state.counts.row_count)
+        except OSError as error:
+            # Harmless: the next opening does it.
+            log.warning("%s: could not be trimmed: %s", state.mapping.file.path, error)
+    opened.environment.close()
+    opened.lock.release()
+
+
+def _undo(steps: list[Callable[[], None]]) -> None:
+    for step in reversed(steps):
+        step()
+
+
+def _open_meta(layout: Layout, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+    try:
+        environment = open_environment(layout.meta, options)
+    except lmdb.Error as error:
+        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+    try:
+        return environment, open_databases(environment)
+    except lmdb.Error as error:
+        environment.close()
+        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+
+
+def _agree_on_store_id(
+    layout: Layout, store_format: StoreFormat, environment: lmdb.Environment, handles: Handles
+) -> None:
+    """LMDB must be of the store that FORMAT names; a store whose making was cut off is finished."""
+    with environment.begin() as transaction:
+        records = RecordReader(Reading(transaction, handles))
+        found = records.store_id()
+        is_new = found is None and records.revision() == 0
+    if is_new:
+        if any(layout.vectors.iterdir()):
+            raise CorruptStore(
+                f"{layout.meta}: has no records, but there are vectors beside it; restore it from a copy"
+            )
+        with environment.begin(write=True) as transaction:
+            transaction.put(keys.META_STORE_ID, store_format.store_id.encode(), db=handles[Database.META])
+            transaction.put(keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION), db=handles[Database.META])
+    elif found != store_format.store_id:
+        raise CorruptStore(
+            f"{layout.meta}: belongs to store {found}, and FORMAT names store {store_format.store_id}; restore both "
+            "from one copy"
+        )
+
+
+def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles) -> SnapshotContent:
+    with environment.begin() as transaction:
+        records = RecordReader(Reading(transaction, handles))
+        galleries = {}
+        for record in records.galleries():
+            counts = records.counts(record.number)
+            file = vector_file_of(layout, store_id, record)
+            check_vector_file(file, counts.row_count)
+            identity_numbers, live = _scan_faces(records, record.number, counts)
+            mapping = VectorMapping(file, counts.row_count)
+            galleries[record.number] = GalleryState(record, counts, identity_numbers, live, mapping)
+        numbers = {state.record.name: number for number, state in galleries.items()}
+        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+
+
+def _scan_faces(
+    records: RecordReader, gallery_number: int, counts: GalleryCounts
+) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.uint8]]:
+    """Identity numbers uint32 [row_count] and the bitmap of live rows, from the headers of all faces."""
+    identity_numbers = np.zeros(counts.row_count, dtype=np.uint32)
+    is_live = np.zeros(counts.row_count, dtype=np.bool_)
+    prefix = keys.encode_gallery(gallery_number)
+    face_count = 0
+    for chunk in records.reading.chunks(Database.FACES, prefix, _SCAN_FACES):
+        found, values = zip(*chunk, strict=True)
+        ordinals = keys.decode_trailing_numbers(found)
+        headers = decode_face_headers(values, found)
+        wrong = (ordinals >= counts.row_count) | (headers["identity_number"] > _NUMBER_MAX)
+        if wrong.any():
+            raise corrupt(Database.FACES, found[int(wrong.argmax())], f"outside the {counts.row_count} rows committed")
+        identity_numbers[ordinals] = headers["identity_number"]
+        is_live[ordinals] = True
+        face_count += len(chunk)
+    if face_count != counts.face_count:
+        raise corrupt(
+            Database.GALLERY_COUNTS, prefix, f"counts {counts.face_count} faces, and there are {face_count} of them"
+        )
+    return identity_numbers, np.packbits(is_live, bitorder="little")
+
+
+def _remove_strays(layout: Layout, content: SnapshotContent) -> None:
+    """Remove the folders of galleries that are gone, or were never committed."""
+    kept = {folder_name(number) for number in content.galleries}
+    for parent in (layout.vectors, layout.index):
+        for folder in parent.iterdir():
+            if folder.name not in kept:
+                log.warning("%s: no gallery has this folder; removing it", folder)
+                if folder.is_dir():
+                    shutil.rmtree(folder)
+                else:
+                    folder.unlink()

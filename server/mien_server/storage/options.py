@@ -1,0 +1,35 @@
+"""The settings of a store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["StoreOptions"]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreOptions:
+    """How a store is opened. Every number is a bound; none is taken as memory in advance.
+
+    Attributes:
+        map_size_bytes: address space reserved for LMDB, the most its records can ever take. Costs no disk.
+        group_rows_max: rows that one commit takes at most, one command larger than that excepted.
+        group_commands_max: commands that one commit takes at most.
+        queue_rows_max: rows waiting for the writer before further writes are refused (WRITE_QUEUE_FULL). A command
+            that writes no rows counts as one.
+        journal_revisions_max: journal entries kept; older ones go, a few with each commit.
+        request_age_max_s: how long a request id is remembered, in seconds.
+        reader_count_max: LMDB read transactions that can be open at once, over all views.
+        ready_reader_count_max: read transactions that the writer opens ahead for the views of a new snapshot.
+        close_wait_s_max: how long `Store.close` waits for open views, in seconds.
+    """
+
+    map_size_bytes: int = 1 << 40
+    group_rows_max: int = 8_192
+    group_commands_max: int = 1_024
+    queue_rows_max: int = 65_536
+    journal_revisions_max: int = 10_000
+    request_age_max_s: int = 86_400
+    reader_count_max: int = 8_192
+    ready_reader_count_max: int = 64
+    close_wait_s_max: float = 10.0

@@ -1,0 +1,247 @@
+"""Records by what they are called: every read of LMDB that a command or a view makes."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable, Sequence
+from itertools import islice
+
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.errors import NotFound
+from mien_server.records.store_pb2 import (
+    GalleryCounts,
+    GalleryRecord,
+    IdentityRecord,
+    OperationRecord,
+    RequestRecord,
+)
+from mien_server.storage import keys
+from mien_server.storage.databases import Database, Reading
+from mien_server.storage.values import FaceValue, corrupt, decode_face, decode_message
+
+__all__ = ["RecordReader", "gallery_not_found"]
+
+
+def _number(database: Database, key: bytes, raw: bytes) -> int:
+    try:
+        return keys.decode_number(raw)
+    except struct.error as error:
+        raise corrupt(database, key, f"no number of eight bytes: {error}") from error
+
+
+def _text(database: Database, key: bytes, raw: bytes) -> str:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        raise corrupt(database, key, f"no UTF-8: {error}") from error
+
+
+def gallery_not_found(name: str) -> NotFound:
+    """The error for a gallery that is not there."""
+    return NotFound(
+        f"there is no gallery {name!r}; create it, or check the name",
+        reason="GALLERY_NOT_FOUND",
+        metadata={"gallery": name},
+    )
+
+
+class RecordReader:
+    """Typed reads of one transaction. Whatever does not decode raises CorruptStore."""
+
+    __slots__ = ("reading",)
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def gallery_number(self, name: str) -> int | None:
+        """The number of the gallery of that name."""
+        raw = self.reading.get(Database.GALLERY_NAMES, keys.encode_name(name, "gallery name"))
+        return None if raw is None else keys.decode_gallery(raw)
+
+    def gallery(self, name: str) -> GalleryRecord:
+        """The gallery of that name. Raises NotFound (GALLERY_NOT_FOUND)."""
+        number = self.gallery_number(name)
+        if number is None:
+            raise gallery_not_found(name)
+        record = self.gallery_by_number(number)
+        if record is None:
+            raise corrupt(Database.GALLERIES, keys.encode_gallery(number), f"the gallery {name!r} has no record")
+        return record
+
+    def gallery_by_number(self, number: int) -> GalleryRecord | None:
+        """The gallery of that number."""
+        key = keys.encode_gallery(number)
+        raw = self.reading.get(Database.GALLERIES, key)
+        return None if raw is None else decode_message(GalleryRecord, raw, Database.GALLERIES, key)
+
+    def galleries(self) -> list[GalleryRecord]:
+        """Every gallery, by number."""
+        return [
+            decode_message(GalleryRecord, raw, Database.GALLERIES, key)
+            for key, raw in self.reading.items(Database.GALLERIES, b"")
+        ]
+
+    def gallery_count(self) -> int:
+        """How many galleries there are."""
+        return sum(1 for _ in self.reading.keys(Database.GALLERIES, b""))
+
+    def counts(self, gallery_number: int) -> GalleryCounts:
+        """The counts of a gallery that is there."""
+        key = keys.encode_gallery(gallery_number)
+        raw = self.reading.get(Database.GALLERY_COUNTS, key)
+        if raw is None:
+            raise corrupt(Database.GALLERY_COUNTS, key, "the gallery has no counts")
+        return decode_message(GalleryCounts, raw, Database.GALLERY_COUNTS, key)
+
+    def identity(self, gallery_number: int, identity_id: str) -> IdentityRecord | None:
+        """The identity of that id."""
+        return self.identities_by_id(gallery_number, [identity_id]).get(identity_id)
+
+    def identities_by_id(self, gallery_number: int, identity_ids: Iterable[str]) -> dict[str, IdentityRecord]:
+        """Those of the identities that are there. Ids that can be none (too long) are not there."""
+        wanted = {
+            keys.encode_text(gallery_number, identity_id): identity_id
+            for identity_id in identity_ids
+            if len(identity_id) <= keys.IDENTITY_ID_BYTES_MAX
+        }
+        longest = keys.GALLERY_BYTES + keys.IDENTITY_ID_BYTES_MAX
+        found = self.reading.get_many(Database.IDENTITIES, sorted(key for key in wanted if len(key) <= longest))
+        return {wanted[key]: decode_message(IdentityRecord, raw, Database.IDENTITIES, key) for key, raw in found}
+
+    def identities_after(
+        self, gallery_number: int, after_id: str, limit: int | None
+    ) -> list[tuple[str, IdentityRecord]]:
+        """Identities whose ids come after `after_id` in byte order, with their ids."""
+        prefix = keys.encode_gallery(gallery_number)
+        # A zero byte appended makes the smallest key after that of `after_id`; LMDB takes no key beyond its limit.
+        start = keys.encode_text(gallery_number, after_id)[: keys.GALLERY_BYTES + keys.IDENTITY_ID_BYTES_MAX]
+        items = self.reading.items(Database.IDENTITIES, prefix, start + b"\0" if after_id else b"")
+        return [
+            (
+                _text(Database.IDENTITIES, key, key[keys.GALLERY_BYTES :]),
+                decode_message(IdentityRecord, raw, Database.IDENTITIES, key),
+            )
+            for key, raw in islice(items, limit)
+        ]
+
+    def identity_ids(self, gallery_number: int, numbers: Sequence[int]) -> list[str]:
+        """The id of each identity number, repeated ones allowed.
+
+        Raises:
+            CorruptStore: IDENTITY_NOT_RESOLVED, there is none of that number.
+        """
+        distinct = sorted(set(numbers))
+        wanted = keys.encode_numbered_many(gallery_number, distinct)
+        found = self.reading.get_many(Database.IDENTITY_IDS, wanted)
+        if len(found) != len(distinct):
+            there = dict(found)
+            missing = next(key for key in wanted if key not in there)
+            raise corrupt(
+                Database.IDENTITY_IDS, missing, "faces name an identity that has no id", "IDENTITY_NOT_RESOLVED"
+            )
+        try:
+            ids = [raw.decode() for _, raw in found]
+        except UnicodeDecodeError as error:
+            raise corrupt(Database.IDENTITY_IDS, wanted[0], f"this or a following id is no UTF-8: {error}") from error
+        if len(distinct) == len(numbers) and distinct == list(numbers):
+            return ids
+        by_number = dict(zip(distinct, ids, strict=True))
+        return list(map(by_number.__getitem__, numbers))
+
+    def face_ordinals(self, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
+        """The ordinals of those of the faces that are there."""
+        longest = keys.GALLERY_BYTES + keys.FACE_ID_BYTES_MAX
+        wanted = {keys.encode_text(gallery_number, face_id): face_id for face_id in face_ids}
+        found = self.reading.get_many(Database.FACE_IDS, sorted(key for key in wanted if len(key) <= longest))
+        return {wanted[key]: _number(Database.FACE_IDS, key, raw) for key, raw in found}
+
+    def face_values(self, gallery_number: int, ordinals: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
+        """Keys and values of `faces` of these rows, in the order given, repeated ones allowed.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED, a row has no face.
+        """
+        wanted = keys.encode_numbered_many(gallery_number, ordinals)
+        found = self.reading.get_many(Database.FACES, wanted)
+        if len(found) != len(wanted):
+            there = {key for key, _ in found}
+            missing = next(key for key in wanted if key not in there)
+            raise corrupt(
+                Database.FACES, missing, f"row {keys.decode_numbered(missing)[1]} has no face", "ROW_NOT_RESOLVED"
+            )
+        return wanted, [raw for _, raw in found]
+
+    def faces(self, gallery_number: int, ordinals: Sequence[int]) -> list[FaceValue]:
+        """The faces of these rows. Raises CorruptStore (ROW_NOT_RESOLVED)."""
+        face_keys, values = self.face_values(gallery_number, ordinals)
+        return [decode_face(key, raw) for key, raw in zip(face_keys, values, strict=True)]
+
+    def faces_of(
+        self, gallery_number: int, identity_number: int, after_ordinal: int = -1, limit: int | None = None
+    ) -> npt.NDArray[np.int64]:
+        """Ordinals of an identity's faces, ascending, int64 [n]."""
+        prefix = keys.encode_numbered(gallery_number, identity_number)
+        start = keys.encode_pair(gallery_number, identity_number, after_ordinal + 1)
+        found = islice(self.reading.keys(Database.IDENTITY_FACES, prefix, start), limit)
+        return keys.decode_trailing_numbers(found).astype(np.int64)
+
+    def digest_ordinals(self, digest_keys: Iterable[bytes]) -> dict[bytes, int]:
+        """The first ordinal of each key of `face_digests` that is there."""
+        found = self.reading.get_many(Database.FACE_DIGESTS, sorted(set(digest_keys)))
+        return {key: _number(Database.FACE_DIGESTS, key, raw) for key, raw in found}
+
+    def labelled(self, database: Database, label_prefix: bytes) -> npt.NDArray[np.uint64]:
+        """Numbers under one label (`keys.encode_label`), ascending, uint64 [n]."""
+        return keys.decode_trailing_numbers(self.reading.keys(database, label_prefix))
+
+    def label_values(
+        self, database: Database, gallery_number: int, label_key: str
+    ) -> list[tuple[str, npt.NDArray[np.uint64]]]:
+        """Each value of a label key with its numbers ascending, uint64 [n]; by value."""
+        postings: dict[bytes, list[bytes]] = {}
+        for key in self.reading.keys(database, keys.encode_label_key(gallery_number, label_key)):
+            postings.setdefault(key[: -keys.NUMBER_BYTES], []).append(key)
+        values = []
+        for prefix, found in postings.items():
+            try:
+                value = keys.decode_label(prefix)[2]
+            except (ValueError, IndexError) as error:
+                raise corrupt(database, found[0], f"no label: {error}") from error
+            values.append((value, keys.decode_trailing_numbers(found)))
+        return sorted(values, key=lambda item: item[0])
+
+    def request(self, request_id: str) -> RequestRecord | None:
+        """What a request id was answered with."""
+        key = keys.encode_name(request_id, "request id", keys.REQUEST_ID_BYTES_MAX)
+        raw = self.reading.get(Database.REQUESTS, key)
+        return None if raw is None else decode_message(RequestRecord, raw, Database.REQUESTS, key)
+
+    def operation(self, name: str) -> OperationRecord | None:
+        """The long-running operation of that name."""
+        key = keys.encode_name(name, "operation name")
+        raw = self.reading.get(Database.OPERATIONS, key)
+        return None if raw is None else decode_message(OperationRecord, raw, Database.OPERATIONS, key)
+
+    def operations(self) -> list[OperationRecord]:
+        """Every long-running operation, in the order of names."""
+        return [
+            decode_message(OperationRecord, raw, Database.OPERATIONS, key)
+            for key, raw in self.reading.items(Database.OPERATIONS, b"")
+        ]
+
+    def next_gallery_number(self) -> int:
+        """The number of the next gallery made; 1 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_NEXT_GALLERY_NUMBER)
+        return 1 if raw is None else _number(Database.META, keys.META_NEXT_GALLERY_NUMBER, raw)
+
+    def revision(self) -> int:
+        """The revision this transaction sees; 0 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_REVISION)
+        return 0 if raw is None else _number(Database.META, keys.META_REVISION, raw)
+
+    def store_id(self) -> str | None:
+        """The store id in LMDB; None when the store was never finished being made."""
+        raw = self.reading.get(Database.META, keys.META_STORE_ID)
+        return None if raw is None else _text(Database.META, keys.META_STORE_ID, raw)

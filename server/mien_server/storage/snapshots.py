@@ -1,0 +1,188 @@
+"""The published snapshot and the LMDB transactions that its views borrow.
+
+A view must see LMDB and memory at one revision, and LMDB lets nobody open a transaction on anything but its newest
+commit. So the writer opens a few read transactions right after it commits, before it publishes; views borrow them
+and give them back. A view that finds none left opens a further one, and takes it when it is of the same commit; in
+the moment between a commit and its publication it is not, and the view waits for the publication, which waits for
+nothing. Transactions of an older snapshot are closed as they come back.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import lmdb
+
+from mien_server.errors import Unavailable
+from mien_server.storage.databases import Transaction
+from mien_server.storage.gallery_state import GalleryState
+from mien_server.storage.lmdb_errors import translated_read_error
+
+__all__ = ["Snapshot", "SnapshotContent", "Snapshots"]
+
+_READY_READERS_MIN = 2
+# A bound on one wait, not on all: the state is looked at again after it.
+_PUBLICATION_WAIT_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotContent:
+    """What a snapshot shows; never changed.
+
+    Attributes:
+        transaction_id: LMDB's number of the commit; some advance no revision.
+        galleries: by number.
+        numbers: gallery numbers by name, in the order of names.
+    """
+
+    revision: int
+    transaction_id: int
+    galleries: Mapping[int, GalleryState]
+    numbers: Mapping[str, int]
+
+
+@dataclass(slots=True, eq=False)
+class Snapshot:
+    """A content with its transactions. The fields after it are guarded by the lock of `Snapshots`.
+
+    Attributes:
+        ready: transactions waiting for a view.
+        holder_count: views open on it, or waiting to be.
+        holder_count_peak: the most there were at once: what the next snapshot will need.
+    """
+
+    content: SnapshotContent
+    ready: list[Transaction] = field(default_factory=list)
+    holder_count: int = 0
+    holder_count_peak: int = 0
+
+
+class Snapshots:
+    """Publishes snapshots, lends their transactions. Safe for many threads; `publish` is the writer's alone.
+
+    Args:
+        ready_reader_count_max: transactions opened ahead or kept, at most.
+        on_release: called without the lock when the last view of an older snapshot has ended.
+    """
+
+    def __init__(self, environment: lmdb.Environment, first: SnapshotContent, ready_reader_count_max: int) -> None:
+        self._environment = environment
+        self._ready_reader_count_max = ready_reader_count_max
+        self._lock = threading.Lock()
+        self._published = threading.Condition(self._lock)
+        self._current = Snapshot(first)
+        self._older: set[Snapshot] = set()
+        self._is_closed = False
+        self.on_release: Callable[[], None] = lambda: None
+
+    @property
+    def current(self) -> SnapshotContent:
+        """The published content."""
+        return self._current.content
+
+    def acquire(self) -> tuple[Snapshot, Transaction]:
+        """Borrow a transaction of the published snapshot.
+
+        Raises:
+            Unavailable: the store is closed, or LMDB has no reader left (STORAGE_READ_FAILED).
+        """
+        while True:
+            with self._lock:
+                if self._is_closed:
+                    raise Unavailable("the store is closed", reason="STORE_CLOSED")
+                snapshot = self._current
+                snapshot.holder_count += 1
+                snapshot.holder_count_peak = max(snapshot.holder_count_peak, snapshot.holder_count)
+                if snapshot.ready:
+                    return snapshot, snapshot.ready.pop()
+            transaction = self._open_another(snapshot)
+            if transaction is not None:
+                return snapshot, transaction
+            with self._lock:
+                self._leave(snapshot)
+                if self._current is snapshot and not snapshot.ready and not self._is_closed:
+                    self._published.wait(_PUBLICATION_WAIT_S)
+
+    def release(self, snapshot: Snapshot, transaction: Transaction) -> None:
+        """Give a transaction back."""
+        with self._lock:
+            is_kept = snapshot is self._current and len(snapshot.ready) < self._ready_reader_count_max
+            if is_kept:
+                snapshot.ready.append(transaction)
+                self._published.notify()
+            else:
+                transaction.abort()
+            is_last = self._leave(snapshot)
+        if is_last:
+            self.on_release()
+
+    def publish(self, content: SnapshotContent) -> None:
+        """Make this the content that new views see. The last commit must be the one it shows."""
+        ready_count = min(max(self._current.holder_count_peak, _READY_READERS_MIN), self._ready_reader_count_max)
+        new = Snapshot(content, self._open_ready(content.transaction_id, ready_count))
+        with self._lock:
+            old, self._current = self._current, new
+            unused, old.ready = old.ready, []
+            if old.holder_count:
+                self._older.add(old)
+            self._published.notify_all()
+        for transaction in unused:
+            transaction.abort()
+
+    def oldest_transaction_id(self) -> int:
+        """The oldest commit that a view still shows, or the published one."""
+        with self._lock:
+            return min(
+                (snapshot.content.transaction_id for snapshot in self._older),
+                default=self._current.content.transaction_id,
+            )
+
+    def close(self, wait_s_max: float) -> bool:
+        """Refuse new views, wait for the open ones; answers whether all have ended."""
+        with self._lock:
+            self._is_closed = True
+            self._published.notify_all()
+            have_ended = self._published.wait_for(
+                lambda: not self._older and self._current.holder_count == 0, wait_s_max
+            )
+            unused, self._current.ready = self._current.ready, []
+        for transaction in unused:
+            transaction.abort()
+        return have_ended
+
+    def _leave(self, snapshot: Snapshot) -> bool:
+        """One holder less, the lock held; answers whether it was the last one of an older snapshot."""
+        snapshot.holder_count -= 1
+        if snapshot.holder_count:
+            return False
+        if self._is_closed:
+            self._published.notify_all()
+        is_older = snapshot in self._older
+        self._older.discard(snapshot)
+        return is_older
+
+    def _open_another(self, snapshot: Snapshot) -> Transaction | None:
+        """A new transaction, if it shows the snapshot's commit."""
+        try:
+            transaction = self._environment.begin()
+        except lmdb.Error as error:
+            with self._lock:
+                self._leave(snapshot)
+            raise translated_read_error(error, "meta") from error
+        if transaction.id() == snapshot.content.transaction_id:
+            return transaction
+        transaction.abort()
+        return None
+
+    def _open_ready(self, transaction_id: int, count: int) -> list[Transaction]:
+        """Up to `count` transactions on the newest commit; fewer when LMDB lends no more."""
+        opened: list[Transaction] = []
+        try:
+            for _ in range(count):
+                opened.append(self._environment.begin())  # noqa: PERF401 - those opened before a failure are kept
+        except lmdb.Error:
+            pass
+        assert all(transaction.id() == transaction_id for transaction in opened)
+        return opened

@@ -1,0 +1,265 @@
+r"""The file of a gallery's vectors: a header, then rows by ordinal; written at the end only, read through a mapping.
+
+    0     magic "MIENVEC\0"
+    8     version u32, dimension u32, vector type u32 (mien.store.v1.VectorType), gallery number u32
+    24    store id, 32 characters
+    56    CRC-32 of bytes 0 to 56, u32; zeros up to 4096
+    4096  row 0, row 1, ...
+
+All little-endian. How many rows are committed is known to LMDB alone; what lies beyond is room or the rest of a
+write that was never answered, and the next write goes over it.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import threading
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.errors import CorruptStore
+from mien_server.records.faces import Float32Array
+from mien_server.records.policies import VectorType
+from mien_server.records.rows import VectorFileLocation
+from mien_server.storage.layout import sync_folder
+
+__all__ = [
+    "VECTORS_OFFSET",
+    "VectorFile",
+    "VectorMapping",
+    "VectorWriter",
+    "check_vector_file",
+    "grown_capacity",
+    "make_vector_file",
+    "trim_vector_file",
+]
+
+VectorArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
+
+VECTORS_OFFSET = 4096
+VECTOR_FILE_VERSION = 1
+_MAGIC = b"MIENVEC\0"
+_header = struct.Struct("<8sIIII32s")
+_GROWTH_BYTES_MIN = 8 << 20
+_GROWTH_BYTES_MAX = 1 << 30
+_DTYPES: dict[VectorType, np.dtype[np.float32] | np.dtype[np.float16]] = {
+    VectorType.FLOAT32: np.dtype("<f4"),
+    VectorType.FLOAT16: np.dtype("<f2"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class VectorFile:
+    """Which file, and what its rows are."""
+
+    path: Path
+    store_id: str
+    gallery_number: int
+    dimension: int
+    vector_type: VectorType
+
+    @property
+    def dtype(self) -> np.dtype[np.float32] | np.dtype[np.float16]:
+        """Of a stored component."""
+        return _DTYPES[self.vector_type]
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row."""
+        return self.dimension * self.dtype.itemsize
+
+    @property
+    def location(self) -> VectorFileLocation:
+        """The file as other processes find it."""
+        return VectorFileLocation(self.path, VECTORS_OFFSET, self.dimension, self.vector_type)
+
+    def file_bytes(self, row_count: int) -> int:
+        """Length of a file of that many rows."""
+        return VECTORS_OFFSET + row_count * self.row_bytes
+
+    def header(self) -> bytes:
+        """The first 4096 bytes."""
+        fields = _header.pack(
+            _MAGIC,
+            VECTOR_FILE_VERSION,
+            self.dimension,
+            int(self.vector_type),
+            self.gallery_number,
+            self.store_id.encode(),
+        )
+        return (fields + struct.pack("<I", zlib.crc32(fields))).ljust(VECTORS_OFFSET, b"\0")
+
+
+def grown_capacity(file: VectorFile, capacity: int, needed: int) -> int:
+    """Rows to make room for when `needed` do not fit into `capacity`: a quarter more, within bounds.
+
+    Room costs address space, not disk: the file has a hole there.
+    """
+    growth_bytes = min(max(capacity * file.row_bytes // 4, _GROWTH_BYTES_MIN), _GROWTH_BYTES_MAX)
+    return needed + growth_bytes // file.row_bytes
+
+
+def make_vector_file(file: VectorFile) -> None:
+    """Write a file without rows, durable with its folders. One left by a failed commit is written over.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    file.path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        os.write(descriptor, file.header())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    sync_folder(file.path.parent)
+    sync_folder(file.path.parent.parent)
+
+
+def check_vector_file(file: VectorFile, row_count: int) -> None:
+    """Check header and length against what LMDB says, and cut off what was never committed.
+
+    Raises:
+        CorruptStore: the file is missing, is another one's, or is shorter than the committed rows.
+    """
+    try:
+        descriptor = os.open(file.path, os.O_RDWR)
+    except FileNotFoundError as error:
+        raise CorruptStore(
+            f"{file.path}: missing, and {row_count} rows of it are committed; restore the store from a copy"
+        ) from error
+    try:
+        expected = file.header()
+        found = os.pread(descriptor, VECTORS_OFFSET, 0)
+        if found != expected:
+            raise CorruptStore(f"{file.path}: {_difference(found, expected)}; restore the store from a copy")
+        size = os.fstat(descriptor).st_size
+        committed = file.file_bytes(row_count)
+        if size < committed:
+            raise CorruptStore(
+                f"{file.path}: has {size} bytes, and its {row_count} committed rows take {committed}; restore the "
+                "store from a copy",
+                metadata={"file_bytes": str(size), "committed_bytes": str(committed)},
+            )
+        if size > committed:
+            os.ftruncate(descriptor, committed)
+    finally:
+        os.close(descriptor)
+
+
+def _difference(found: bytes, expected: bytes) -> str:
+    if len(found) < VECTORS_OFFSET:
+        return f"has {len(found)} bytes, less than its header of {VECTORS_OFFSET}"
+    if not found.startswith(_MAGIC):
+        return "does not begin as a vector file"
+    (checksum,) = struct.unpack_from("<I", found, _header.size)
+    if checksum != zlib.crc32(found[: _header.size]):
+        return "the header's checksum is wrong"
+    names = ("magic", "version", "dimension", "vector type", "gallery number", "store id")
+    pairs = zip(names, _header.unpack_from(found), _header.unpack_from(expected), strict=True)
+    wrong = [f"{name} is {here!r} and should be {there!r}" for name, here, there in pairs if here != there]
+    return ", ".join(wrong) or "the header is followed by bytes that are not zero"
+
+
+class VectorMapping:
+    """A mapping of a vector file with room for `capacity` rows, made when first looked at, shared by snapshots.
+
+    The file must be at least that long; it stays mapped while an array of it lives, also after it is deleted.
+    """
+
+    def __init__(self, file: VectorFile, capacity: int) -> None:
+        self.file = file
+        self.capacity = capacity
+        self._lock = threading.Lock()
+        self._rows: VectorArray | None = None
+
+    def rows(self, row_count: int) -> VectorArray:
+        """The first rows, [row_count, dimension], read only.
+
+        Raises:
+            OSError: the file cannot be mapped.
+        """
+        if self._rows is None:
+            with self._lock:
+                if self._rows is None:
+                    self._rows = self._map()
+        return self._rows[:row_count]
+
+    def _map(self) -> VectorArray:
+        file = self.file
+        if self.capacity == 0:
+            return np.zeros((0, file.dimension), dtype=file.dtype)
+        with file.path.open("rb") as opened:
+            mapped = mmap.mmap(opened.fileno(), file.file_bytes(self.capacity), access=mmap.ACCESS_READ)
+        count = self.capacity * file.dimension
+        flat: VectorArray
+        if file.vector_type == VectorType.FLOAT32:
+            flat = np.frombuffer(mapped, dtype=np.float32, count=count, offset=VECTORS_OFFSET)
+        else:
+            flat = np.frombuffer(mapped, dtype=np.float16, count=count, offset=VECTORS_OFFSET)
+        return flat.reshape(self.capacity, file.dimension)
+
+
+class VectorWriter:
+    """Writes rows to many files, keeping the last few open. Belongs to the writer thread. Raises OSError."""
+
+    _OPEN_FILES_MAX = 64
+
+    def __init__(self) -> None:
+        self._descriptors: dict[Path, int] = {}
+
+    def extend(self, file: VectorFile, capacity: int) -> None:
+        """Make the file long enough for that many rows; never shorter than it is."""
+        descriptor = self._open(file)
+        size = file.file_bytes(capacity)
+        if os.fstat(descriptor).st_size < size:
+            os.ftruncate(descriptor, size)
+
+    def write(self, file: VectorFile, first_ordinal: int, vectors: list[Float32Array]) -> None:
+        """Write arrays float32 [n, dimension] one after the other from `first_ordinal` on."""
+        rows = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
+        raw = np.ascontiguousarray(rows, dtype=file.dtype).reshape(-1).view(np.uint8).data
+        offset = file.file_bytes(first_ordinal)
+        descriptor = self._open(file)
+        while raw:
+            # One call takes at most 2 GiB, and a full disk may cut it short before it fails.
+            written = os.pwrite(descriptor, raw, offset)
+            raw = raw[written:]
+            offset += written
+
+    def sync(self, file: VectorFile) -> None:
+        """Make the rows durable."""
+        os.fdatasync(self._open(file))
+
+    def close(self) -> None:
+        """Close all files."""
+        for path in list(self._descriptors):
+            self.close_path(path)
+
+    def close_path(self, path: Path) -> None:
+        """Close one file: it is about to go."""
+        descriptor = self._descriptors.pop(path, None)
+        if descriptor is not None:
+            os.close(descriptor)
+
+    def _open(self, file: VectorFile) -> int:
+        descriptor = self._descriptors.pop(file.path, None)
+        if descriptor is None:
+            while len(self._descriptors) >= self._OPEN_FILES_MAX:
+                os.close(self._descriptors.pop(next(iter(self._descriptors))))
+            descriptor = os.open(file.path, os.O_RDWR)
+        # The last one opened goes to the end: the first is the one longest unused.
+        self._descriptors[file.path] = descriptor
+        return descriptor
+
+
+def trim_vector_file(file: VectorFile, row_count: int) -> None:
+    """Cut off the room behind the committed rows. Raises OSError."""
+    os.truncate(file.path, file.file_bytes(row_count))

@@ -1,0 +1,117 @@
+"""What a reader holds: the store at one revision, in LMDB and in memory."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from types import TracebackType
+from typing import Self
+
+from mien_server.errors import InternalError, PreconditionFailed
+from mien_server.records.store_pb2 import OperationRecord, RequestRecord
+from mien_server.storage.check import find_contradictions
+from mien_server.storage.databases import Handles, Reading
+from mien_server.storage.gallery_view import GalleryView
+from mien_server.storage.reading import RecordReader, gallery_not_found
+from mien_server.storage.snapshots import Snapshots
+
+__all__ = ["StoreView"]
+
+
+class StoreView:
+    """A context manager: the store as it was when entered, whatever is written meanwhile. One thread at a time.
+
+    Cheap to open, and to be closed soon: LMDB cannot use the pages again that an open view may read. After its end
+    every read raises InternalError; arrays, records and texts it returned stay valid.
+    """
+
+    __slots__ = ("_content", "_galleries", "_handles", "_min_revision", "_records", "_snapshot", "_snapshots", "_txn")
+
+    def __init__(self, snapshots: Snapshots, handles: Handles, min_revision: int) -> None:
+        self._snapshots = snapshots
+        self._handles = handles
+        self._min_revision = min_revision
+        self._records: RecordReader | None = None
+
+    def __enter__(self) -> Self:
+        """Pin the published snapshot.
+
+        Raises:
+            PreconditionFailed: REVISION_NOT_REACHED.
+            Unavailable: the store is closed.
+        """
+        self._snapshot, self._txn = self._snapshots.acquire()
+        self._content = self._snapshot.content
+        self._galleries: dict[int, GalleryView] = {}
+        if self._content.revision < self._min_revision:
+            self._snapshots.release(self._snapshot, self._txn)
+            raise PreconditionFailed(
+                f"the store is at revision {self._content.revision}, not yet at {self._min_revision}; ask again later, "
+                "or leave out min_revision",
+                reason="REVISION_NOT_REACHED",
+                metadata={"revision": str(self._content.revision), "min_revision": str(self._min_revision)},
+            )
+        self._records = RecordReader(Reading(self._txn, self._handles))
+        return self
+
+    def __exit__(
+        self,
+        exception_type: type[BaseException] | None,
+        exception: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if self._records is not None:
+            self._records.reading.end()
+            self._records = None
+            self._galleries.clear()
+            self._snapshots.release(self._snapshot, self._txn)
+
+    @property
+    def revision(self) -> int:
+        """What the view shows."""
+        return self._content.revision
+
+    def gallery(self, name: str) -> GalleryView:
+        """The gallery of that name. Raises NotFound (GALLERY_NOT_FOUND)."""
+        number = self._content.numbers.get(name)
+        if number is None:
+            raise gallery_not_found(name)
+        return self._gallery(number)
+
+    def gallery_by_number(self, number: int) -> GalleryView | None:
+        """The gallery of that number."""
+        return self._gallery(number) if number in self._content.galleries else None
+
+    def galleries(self, after: str = "", limit: int | None = None) -> list[GalleryView]:
+        """Galleries in the order of their names, after the name `after`."""
+        names = list(self._content.numbers)
+        start = bisect_right(names, after) if after else 0
+        end = None if limit is None else start + limit
+        return [self._gallery(self._content.numbers[name]) for name in names[start:end]]
+
+    def request(self, request_id: str) -> RequestRecord | None:
+        """What a write of that request id was answered with, as long as it is remembered."""
+        return self._reader().request(request_id)
+
+    def operation(self, name: str) -> OperationRecord | None:
+        """The long-running operation of that name."""
+        return self._reader().operation(name)
+
+    def operations(self) -> list[OperationRecord]:
+        """Every long-running operation, the newest first."""
+        return sorted(self._reader().operations(), key=lambda record: (-record.create_time_us, record.name))
+
+    def check(self) -> list[str]:
+        """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
+        return find_contradictions(self._reader(), self._content)
+
+    def _gallery(self, number: int) -> GalleryView:
+        view = self._galleries.get(number)
+        if view is None:
+            view = GalleryView(self._content.galleries[number], self._reader(), self._content.revision)
+            self._galleries[number] = view
+        return view
+
+    def _reader(self) -> RecordReader:
+        if self._records is None:
+            raise InternalError("a view was used outside its `with` block")
+        return self._records

@@ -1,0 +1,76 @@
+"""A manifest comes back as it was written, and nothing else passes for one."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mien_server.index import GenerationRefused, LadderStep, Manifest
+from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, read_manifest
+from mien_server.records.policies import IndexCode
+
+MANIFEST = Manifest(
+    name="000000000009-aa",
+    store_id="s",
+    gallery_number=1,
+    model_fingerprint="m",
+    dimension=16,
+    rows=300,
+    live_rows=290,
+    revision=9,
+    code=IndexCode.SCALAR_8BIT,
+    code_name="IVF1,SQ8",
+    residual=False,
+    lists=1,
+    list_imbalance=1.0,
+    default_recall_target=0.999,
+    ladder=(LadderStep(1, 1, 100, 0.999, 0.9, 0.01),),
+    probe_count=290,
+    faiss_version="1",
+    build_time_us=1,
+    build_seconds=1.0,
+    files=(FileDigest("index.faiss", 3, "00"),),
+)
+
+
+def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
+    """What is written is what is read."""
+    (tmp_path / MANIFEST_FILE_NAME).write_text(MANIFEST.to_json(), encoding="utf-8")
+    assert read_manifest(tmp_path) == MANIFEST
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"manifest_version": 2},
+        {"live_rows": 301},
+        {"live_rows": 0},
+        {"lists": 0},
+        {"code": 99},
+        {"surprise": 1},
+        {"ladder": [{"step": 1}]},
+        {"files": [1]},
+        {"ladder": [asdict(MANIFEST.ladder[0]) | {"step": 2}]},
+        {"ladder": [asdict(MANIFEST.ladder[0]) | {"rank1_agreement": 1.5}]},
+    ],
+    ids=str,
+)
+def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Another version, impossible numbers, unknown and missing fields: each is refused with a message."""
+    fields = json.loads(MANIFEST.to_json()) | change
+    (tmp_path / MANIFEST_FILE_NAME).write_text(json.dumps(fields), encoding="utf-8")
+    with pytest.raises(GenerationRefused) as caught:
+        read_manifest(tmp_path)
+    assert caught.value.reason == "GENERATION_REFUSED"
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b"null", b" " * ((1 << 20) + 1)])
+def test_what_is_no_manifest_is_refused(tmp_path: Path, text: bytes) -> None:
+    """Files that are empty, no JSON, no object or far too long are refused."""
+    (tmp_path / MANIFEST_FILE_NAME).write_bytes(text)
+    with pytest.raises(GenerationRefused):
+        read_manifest(tmp_path)

@@ -1,0 +1,121 @@
+"""Layouts, efforts and plans are pure functions of sizes and measurements."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from mien_server.errors import InvalidArgument, PreconditionFailed
+from mien_server.index import EffortChoice, LadderStep, Manifest
+from mien_server.index.layout import candidate_specifications, list_count, subquantizer_count
+from mien_server.index.plan import Scan, choose_scan, choose_step
+from mien_server.records.policies import IndexCode
+
+LADDER = (
+    LadderStep(1, lists=8, rescored=200, rank1_agreement=0.9, recall_at_10=0.7, milliseconds=0.1),
+    LadderStep(2, lists=32, rescored=200, rank1_agreement=0.999, recall_at_10=0.8, milliseconds=0.3),
+    LadderStep(3, lists=64, rescored=800, rank1_agreement=1.0, recall_at_10=0.9, milliseconds=0.6),
+)
+MANIFEST = Manifest(
+    name="g",
+    store_id="s",
+    gallery_number=1,
+    model_fingerprint="m",
+    dimension=512,
+    rows=200_000,
+    live_rows=200_000,
+    revision=9,
+    code=IndexCode.PQ_FASTSCAN,
+    code_name="IVF64,PQ64x4fs",
+    residual=False,
+    lists=64,
+    list_imbalance=1.1,
+    default_recall_target=0.999,
+    ladder=LADDER,
+    probe_count=1000,
+    faiss_version="1",
+    build_time_us=1,
+    build_seconds=1.0,
+    files=(),
+)
+
+
+@pytest.mark.parametrize(
+    ("effort", "step"),
+    [
+        (EffortChoice(), 2),
+        (EffortChoice(recall_target=0.5), 1),
+        (EffortChoice(recall_target=0.9990000128746033), 2),
+        (EffortChoice(recall_target=1.0), 3),
+        (EffortChoice(step=1, recall_target=1.0), 1),
+    ],
+)
+def test_the_cheapest_step_that_met_the_target_is_taken(effort: EffortChoice, step: int) -> None:
+    """A target gets the first step whose measured agreement met it, float32 rounding forgiven; a step gets itself."""
+    assert choose_step(MANIFEST, effort) == LADDER[step - 1]
+
+
+def test_a_target_that_no_step_met_is_searched_exactly_and_says_so() -> None:
+    """Where the ladder ends below the target the plan is exact and names the reason."""
+    chosen = choose_step(replace(MANIFEST, ladder=LADDER[:1]), EffortChoice())
+    assert isinstance(chosen, str)
+    assert chosen.startswith("exact: no step")
+
+
+def test_exact_wins_over_every_other_effort() -> None:
+    """`exact` is exact whatever else is set."""
+    assert choose_step(MANIFEST, EffortChoice(recall_target=0.5, step=1, exact=True)) == "exact"
+
+
+@pytest.mark.parametrize(
+    "effort", [EffortChoice(step=0), EffortChoice(step=4), EffortChoice(recall_target=0), EffortChoice(recall_target=2)]
+)
+def test_an_effort_that_does_not_exist_is_refused(effort: EffortChoice) -> None:
+    """Steps off the ladder and targets outside (0, 1] are the caller's mistake."""
+    with pytest.raises(InvalidArgument) as caught:
+        choose_step(MANIFEST, effort)
+    assert caught.value.reason == "EFFORT_INVALID"
+
+
+def test_a_filter_widens_the_scan_until_it_turns_exact() -> None:
+    """The fewer rows match, the more lists are scanned; few enough are visited one by one."""
+    step = LADDER[0]
+    half = choose_scan(MANIFEST, step, 10, 100_000, 200_000, 1)
+    tenth = choose_scan(MANIFEST, step, 10, 20_000, 200_000, 1)
+    assert half == Scan(step, 16, 200)
+    assert tenth == Scan(step, 64, 200)
+    assert choose_scan(MANIFEST, step, 10, 200, 200_000, 1) is None
+    assert choose_scan(MANIFEST, step, 10, 0, 200_000, 1) is None
+
+
+def test_more_is_rescored_for_a_larger_k() -> None:
+    """Twice k candidates are rescored where that is more than the step's."""
+    scan = choose_scan(MANIFEST, LADDER[0], 1000, 200_000, 200_000, 1)
+    assert scan is not None
+    assert scan.rescored == 2000
+
+
+@pytest.mark.parametrize(("rows", "lists"), [(1, 1), (20_000, 4), (200_000, 64), (1_000_000, 256), (10_000_000, 2048)])
+def test_lists_are_few_and_large(rows: int, lists: int) -> None:
+    """The number of lists is the documented function of the rows."""
+    assert list_count(rows) == lists
+
+
+def test_a_list_holds_two_to_eight_thousand_rows() -> None:
+    """At every size beyond the smallest a list is as long as the scan wants it."""
+    for rows in range(8_000, 3_000_000, 7_001):
+        assert 2_000 <= rows / list_count(rows) <= 8_000
+
+
+@pytest.mark.parametrize(("dimension", "codes"), [(512, 64), (128, 64), (1024, 128), (300, 50), (100, 50), (97, 97)])
+def test_codes_share_components_evenly(dimension: int, codes: int) -> None:
+    """Eight components a code from 256 dimensions on, two below, fewer where that does not divide."""
+    assert subquantizer_count(dimension) == codes
+    assert dimension % codes == 0
+
+
+def test_a_flat_gallery_has_no_layout() -> None:
+    """The code FLAT is never built."""
+    with pytest.raises(PreconditionFailed):
+        candidate_specifications(IndexCode.FLAT, 512, 100_000)
