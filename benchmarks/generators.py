@@ -34,6 +34,7 @@ LONG_TAIL: Final = 0
 LONG_TAIL_EXPONENT: Final = 2.0
 LONG_TAIL_FACES_MAX: Final = 500
 BLOCK_ROWS: Final = 8192
+BISECTIONS: Final = 60
 STRANGER_FIRST_NUMBER: Final = 1 << 31
 """Persons from this number on are in no gallery."""
 
@@ -179,14 +180,14 @@ def face128(seed: int = 0) -> FacePopulation:
 def _power_law(dimension: int, exponent: float, participation_ratio: float | None = None) -> npt.NDArray[np.float64]:
     """Eigenvalues (i + offset)^-exponent of trace 1; the offset gives (sum)^2 / sum of squares the wanted value."""
     index = np.arange(1, dimension + 1, dtype=np.float64)
-    low, high = 0.0, 4.0 * dimension if participation_ratio else 0.0
-    for _ in range(60):
-        eigenvalues: npt.NDArray[np.float64] = (index + (low + high) / 2) ** -exponent
-        ratio = eigenvalues.sum() ** 2 / (eigenvalues**2).sum()
-        if participation_ratio is not None and ratio < participation_ratio:
+    low, high = 0.0, 4.0 * dimension if participation_ratio is not None else 0.0
+    for _ in range(BISECTIONS if participation_ratio is not None else 0):
+        eigenvalues = (index + (low + high) / 2) ** -exponent
+        if eigenvalues.sum() ** 2 / (eigenvalues**2).sum() < (participation_ratio or 0):
             low = (low + high) / 2
         else:
             high = (low + high) / 2
+    eigenvalues = (index + high) ** -exponent
     normalised: npt.NDArray[np.float64] = eigenvalues / eigenvalues.sum()
     return normalised
 

@@ -71,11 +71,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     chosen.output.mkdir(parents=True, exist_ok=True)
     started_s = time.monotonic()
     protocol = _read_protocol(folder)
-    with tempfile.TemporaryDirectory(prefix="lfw-", dir=chosen.output) as work:
-        with ServerProcess(Path(work) / "store") as server, server.client() as client:
-            faceless = _enroll(client, protocol)
-            outcomes, threshold = _identify_all(client, protocol)
-    found = _results(protocol, faceless, outcomes, threshold)
+    with (
+        tempfile.TemporaryDirectory(prefix="lfw-", dir=chosen.output) as work,
+        ServerProcess(Path(work) / "store") as server,
+        server.client() as client,
+    ):
+        refused = _enroll(client, protocol)
+        outcomes, threshold = _identify_all(client, protocol)
+    found = _results(protocol, refused, outcomes, threshold)
     found["seconds"] = round(time.monotonic() - started_s)
     (chosen.output / "lfw_openset.json").write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     text = _markdown(found, rates_at(outcomes, threshold.similarity))
@@ -143,7 +146,7 @@ def _parts(photographs: list[tuple[str, str]]) -> Iterator[list[tuple[str, str]]
         yield photographs[first : first + IMAGES_AT_ONCE]
 
 
-def _results(protocol: _Protocol, faceless: list[str], outcomes: Outcomes, threshold: _Threshold) -> dict[str, object]:
+def _results(protocol: _Protocol, refused: list[str], outcomes: Outcomes, threshold: _Threshold) -> dict[str, object]:
     mated, default = outcomes.is_mated, rates_at(outcomes, threshold.similarity)
     if not np.array_equal(outcomes.is_matched, outcomes.similarities >= np.float32(threshold.similarity)):
         raise RuntimeError("the server's decisions are not those of the threshold that it states")
@@ -155,10 +158,10 @@ def _results(protocol: _Protocol, faceless: list[str], outcomes: Outcomes, thres
         "recipe": RECIPE,
         "counts": {
             "gallery_photographs": len(protocol.gallery),
-            "gallery_photographs_refused": len(faceless),
+            "gallery_photographs_refused": len(refused),
             "mated_probes": int(mated.sum()),
             "mated_probes_without_face": int((without_face & mated).sum()),
-            "mated_probes_of_people_not_enrolled": sum(person in set(faceless) for _, person in protocol.mated),
+            "mated_probes_of_people_not_enrolled": sum(person in set(refused) for _, person in protocol.mated),
             "impostor_probes": int((~mated).sum()),
             "impostor_people": len({person for _, person in protocol.impostors}),
             "impostor_probes_without_face": int((without_face & ~mated).sum()),
@@ -185,22 +188,28 @@ def _markdown(found: dict[str, object], default: Rates) -> str:
     counts = found["counts"]
     points = found["at_fpir"]
     rank1 = found["rank1_identification_rate"]
+    policy = found["default_threshold"]
+    assert isinstance(policy, dict)
+    detail = f"{policy['origin']}, {policy['detail']}".rstrip(".")
     assert isinstance(counts, dict)
     assert isinstance(points, dict)
-    lines = [
+    what = (
         f"Gallery {counts['gallery_photographs']} people, one photograph each "
         f"({counts['gallery_photographs_refused']} not enrolled); {counts['mated_probes']} mated probes "
         f"({counts['mated_probes_without_face']} without a face, {counts['mated_probes_of_people_not_enrolled']} of "
         f"people not enrolled); {counts['impostor_probes']} impostor probes of {counts['impostor_people']} people "
         f"({counts['impostor_probes_without_face']} without a face); {counts['probes_with_several_faces']} probes with "
-        "several faces.",
+        "several faces."
+    )
+    lines = [
+        what,
         "",
         "| threshold (cosine) | FNIR | FPIR | misidentified | mated answered UNKNOWN | all probes UNKNOWN |",
         "| --- | --- | --- | --- | --- | --- |",
         _row(f"default {default.threshold:.4f}", default.to_json()),
         *(_row(f"{rates['threshold']:.4f} (FPIR {float(point):.0%})", rates) for point, rates in points.items()),
         "",
-        f"Rank-1 identification rate, whatever the threshold: {rank1:.4f}.",
+        f"Rank-1 identification rate, whatever the threshold: {rank1:.4f}. The default threshold: {detail}.",
     ]
     return "\n".join(lines) + "\n"
 

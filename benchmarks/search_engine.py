@@ -22,7 +22,7 @@ from mien_server.engine.types import Explanation
 __all__ = ["run"]
 
 BATCH_PROBES = 1000
-AGREEMENT_PROBES = 1000
+AGREEMENT_PROBES = 2000
 ROUND_PROBES = 100
 BATCH_RATIO_MAX = 1.15
 ONE_PROBE_ABOVE_MS_MAX = 0.15

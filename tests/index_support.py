@@ -18,6 +18,8 @@ GALLERY_NUMBER = 7
 MODEL_FINGERPRINT = "model-1"
 HEADER_BYTES = 64
 
+DEFAULT_EFFORT = EffortChoice()
+
 # Two float32 sums of the same products in another order.
 TOLERANCE = 2e-6
 
@@ -29,7 +31,8 @@ BoolArray = npt.NDArray[np.bool_]
 
 def unit_vectors(count: int, dimension: int, seed: int = 0) -> Float32Array:
     vectors = np.random.default_rng(seed).standard_normal((count, dimension), np.float32)
-    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 def bitmap_of(is_set: npt.ArrayLike) -> UInt8Array:
@@ -84,7 +87,7 @@ def is_live_of(rows: GalleryRows) -> BoolArray:
 def request(
     probes: Float32Array,
     k: int = 10,
-    effort: EffortChoice = EffortChoice(),
+    effort: EffortChoice = DEFAULT_EFFORT,
     allowed: UInt8Array | None = None,
     threads: int = 2,
 ) -> SearchRequest:

@@ -6,6 +6,8 @@ import os
 import signal
 import socket
 import stat
+import subprocess
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from queue import Queue
@@ -15,7 +17,7 @@ import grpc
 import pytest
 
 from mien.v1 import gallery_service_pb2 as pb
-from mien.v1 import operations_service_pb2
+from mien.v1 import operations_service_pb2, recognition_service_pb2
 
 DIMENSION = 8
 NOT_STARTED_TIMEOUT_S = 60
@@ -111,6 +113,51 @@ def test_what_is_no_store_is_refused(server_process: Any, tmp_path: Path, damage
     log = server_process.log()
     assert str(path) in log
     assert "Traceback" not in log
+
+
+@pytest.mark.parametrize("damaged", ["FORMAT", "meta/data.mdb"])
+def test_a_damaged_store_is_refused(server_process: Any, store_path: Path, damaged: str) -> None:
+    """A store whose files make no sense is refused in one line that names the path, and left as it is."""
+    server = server_process(store_path)
+    server.create_gallery(dimension=DIMENSION)
+    assert server.end() == 0
+    file = store_path / damaged
+    garbage = b"garbage " * (file.stat().st_size // 8 + 1)
+    file.write_bytes(garbage)
+    assert _ended(server_process.begin(store_path, "--listen", "127.0.0.1:0")) == 1
+    log = server_process.log()
+    assert str(store_path) in log
+    assert "Traceback" not in log
+    assert file.read_bytes() == garbage
+
+
+def test_a_second_signal_ends_what_still_runs(
+    server_process: Any, store_path: Path, pack: Any, unit_vectors: Any, until: Any
+) -> None:
+    """While a call holds up the end, a second signal ends it, and the store is closed well all the same."""
+    server = server_process(store_path, "--drain-seconds", "600")
+    server.create_gallery(dimension=DIMENSION)
+    list(server.galleries.StreamEnroll(iter([_batch(pack, unit_vectors(50), 1)])))
+    probes = recognition_service_pb2.Probes(embeddings=pack(unit_vectors(5000)))
+    search = recognition_service_pb2.SearchFacesRequest(gallery="staff", probes=probes, k=40, columnar=True)
+    sent: list[int] = []
+
+    def requests() -> Iterator[recognition_service_pb2.StreamSearchRequest]:
+        for sequence in range(1, 100):
+            sent.append(sequence)
+            yield recognition_service_pb2.StreamSearchRequest(sequence=sequence, request=search)
+
+    stream = server.recognition.StreamSearch(requests())
+    assert next(stream).sequence == 1
+    until(lambda: len(sent) > 10)  # nobody takes the further answers: 8 MB each, more than the way holds
+    server.process.send_signal(signal.SIGTERM)
+    until(lambda: "ending" in server_process.log())
+    with pytest.raises(subprocess.TimeoutExpired):
+        server.process.wait(1.0)
+    server.process.send_signal(signal.SIGTERM)
+    assert server.process.wait(NOT_STARTED_TIMEOUT_S) == 0
+    assert "second signal" in server_process.log()
+    stream.cancel()
 
 
 def test_ending_answers_what_was_taken(server_process: Any, store_path: Path, pack: Any, unit_vectors: Any) -> None:

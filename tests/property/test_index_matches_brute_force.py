@@ -136,5 +136,5 @@ class GalleryHistory(RuleBasedStateMachine):
         np.testing.assert_allclose(result.similarities, 1, atol=1e-5)
 
 
-GalleryHistory.TestCase.settings = settings(max_examples=12, stateful_step_count=10)
+GalleryHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=12)
 TestGalleryHistory = GalleryHistory.TestCase

@@ -74,9 +74,7 @@ def crash(index_directory: Path, name: str, point: str) -> int:
 
 
 @pytest.mark.parametrize("point", PUBLISH_POINTS)
-def test_a_crash_while_publishing_leaves_one_or_the_other(
-    index_directory: Path, rows: GalleryRows, point: str
-) -> None:
+def test_a_crash_while_publishing_leaves_one_or_the_other(index_directory: Path, rows: GalleryRows, point: str) -> None:
     """Killed at any step of publishing, CURRENT names a generation that loads, and publishing again works."""
     older, newer = generation_names(index_directory)
     assert crash(index_directory, newer, f"index.publish.{point}") == -signal.SIGKILL

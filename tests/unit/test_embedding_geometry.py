@@ -87,11 +87,13 @@ class MarkFinder:
     lowest_score = 0.0
     upright_score = 0.8
 
+    def glance(self, pixels: npt.NDArray[np.uint8], size_px: float) -> list[Detection]:
+        assert size_px >= 0
+        return self.find(pixels)
+
     def find(self, pixels: npt.NDArray[np.uint8]) -> list[Detection]:
         score = float(pixels[0, 0, 0]) / 100
         return [Detection(Box(0, 0, 2, 2), score)] if score > 0 else []
-
-    glance = find
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import os
 import signal
@@ -22,7 +23,7 @@ from mien_server.errors import Cancelled, DeadlineExceeded, LimitExceeded, Overl
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import ImageAnalysis, ImageStatus
 
-PATIENCE_S = 60.0
+PATIENCE_S = 100.0
 BEGUN_S = 0.15
 
 
@@ -71,20 +72,26 @@ class Call(threading.Thread):
         super().__init__()
         self._service, self._images = service, images
         self.answer: list[ImageAnalysis] = []
+        self._held_pid: int | None = None
 
     def run(self) -> None:
         self.answer = self._service.analyse(self._images, "dlib", embed=True)
 
     def begin(self) -> Call:
-        """Return once the worker computes on the first picture, well beyond reading it."""
+        """Return once the only worker computes on the first picture, well beyond reading it, and hold it there."""
         wait_for(lambda: bool(self._service.worker_pids()))
         (pid,) = self._service.worker_pids()
         before_s = processor_time_s(pid)
         self.start()
         wait_for(lambda: processor_time_s(pid) > before_s + BEGUN_S)
+        os.kill(pid, signal.SIGSTOP)
+        self._held_pid = pid
         return self
 
     def result(self) -> list[ImageAnalysis]:
+        if self._held_pid is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self._held_pid, signal.SIGCONT)
         self.join(PATIENCE_S)
         assert not self.is_alive()
         return self.answer

@@ -148,7 +148,7 @@ def test_a_probe_whose_lists_hold_too_few_is_searched_again(tmp_path: Path) -> N
     similarities = rows.vectors @ probe[0]
     is_allowed = similarities < np.median(similarities)
     effort = EffortChoice(step=1)
-    result = search(rows, generation, request(probe, k=800, effort=effort, allowed=bitmap_of(is_allowed)))
+    result = search(rows, generation, request(probe, k=3500, effort=effort, allowed=bitmap_of(is_allowed)))
     assert result.report.plan == "filtered-ivf+refill"
     assert_is_exact(result.ordinals, result.similarities, rows, probe, is_allowed)
 

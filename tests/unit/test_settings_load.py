@@ -45,6 +45,14 @@ def test_lists_in_the_environment_are_written_with_commas(monkeypatch: pytest.Mo
     assert load_settings(None, {}).server.listen == ("127.0.0.1:1", "[::1]:2")
 
 
+def test_variables_of_others_are_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables that begin alike but name no setting, such as the client's MIEN_SERVER, change nothing."""
+    before = load_settings(None, {})
+    monkeypatch.setenv("MIEN_SERVER", "127.0.0.1:7311")
+    monkeypatch.setenv("MIEN_SHARED__DATA", "somewhere")
+    assert load_settings(None, {}) == before
+
+
 @pytest.mark.parametrize(
     ("flags", "words"),
     [

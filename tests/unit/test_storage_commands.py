@@ -91,6 +91,14 @@ def test_galleries_beyond_the_limit_are_refused(store: Store) -> None:
     assert refusal(store, command, LimitExceeded).reason == "GALLERIES_MAX"
 
 
+def test_a_gallery_needs_dimension_and_vector_type(store: Store) -> None:
+    """A gallery whose rows could not be stored is refused before anything is made of it."""
+    for record in (GalleryRecord(name="g", dimension=4), GalleryRecord(name="g", vector_type=1)):
+        refusal(store, CreateGallery(record, galleries_max=9), InvalidArgument)
+    refusal(store, CreateGallery(GalleryRecord(dimension=4, vector_type=1), galleries_max=9), InvalidArgument)
+    assert store.revision == 0
+
+
 def test_an_update_changes_what_is_given_and_keeps_the_rest(store: Store, gallery: GalleryRecord) -> None:
     """Fields that are None stay as they were."""
     accepted(store, UpdateGallery(gallery.name, display_name="People", labels={"a": "b"}))

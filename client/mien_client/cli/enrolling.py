@@ -7,7 +7,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from mien_client import Client, EnrollItem, EnrollmentPolicy, EnrollOutcome, Limits, Overloaded
 from mien_client.cli.folders import Photograph
@@ -123,9 +123,10 @@ def _groups(
             picture = load(photograph.path, limits, photograph.source)
             if isinstance(picture, LoadedPicture):
                 owners.append(photograph)
+                yield picture
             else:
                 advance(1)
-            yield picture
+                yield replace(picture, identity_id=photograph.identity_id)
 
     for group in requests_of(loaded(), report.rejected, limits):
         yield [(owners.popleft(), picture) for picture in group]

@@ -17,9 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from mien_client import Threshold
 from mien_client.cli.jsonable import jsonable
 
-__all__ = ["Column", "Output"]
+__all__ = ["Column", "Output", "in_short"]
 
 # Output that no terminal shows is never wrapped or cut.
 _PIPE_WIDTH = 100_000
@@ -108,6 +109,11 @@ class Output:
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(description, total=1.0)
             yield lambda done, stage: bar.update(task, completed=done, description=f"{description}: {stage}")
+
+
+def in_short(threshold: Threshold) -> str:
+    """What a threshold rests on, without the protocol of its measurement, which `--json` tells."""
+    return threshold.detail.partition(";")[0].rstrip(".")
 
 
 def _console(*, is_error: bool) -> Console:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -84,10 +85,19 @@ def _tour(arguments: argparse.Namespace, store: Path, output: Output) -> int:
         verdict = "Every name is right, and the stranger is unknown." if is_right else "NOT every name is right."
         output.say(f"{verdict} {time.monotonic() - start_s:.1f} s in all.")
         if not arguments.once:
-            _say_what_next(output, port, samples["obama2.jpg"])
-            server.wait()
-            raise ServerFailure(f"mien-server ended with code {server.returncode}; its log says:\n{log_end(log)}")
+            _say_what_next(output, port, samples["obama.jpg"])
+            _until_interrupted(server, log)
+            output.say("Ending the server.")
     return 0 if is_right and not refused else 1
+
+
+def _until_interrupted(server: subprocess.Popen[bytes], log: Path) -> None:
+    """Waits for Ctrl-C, which is how people end it and no failure; a server that ends by itself is one."""
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        return
+    raise ServerFailure(f"mien-server ended with code {server.returncode}; its log says:\n{log_end(log)}")
 
 
 def _step(output: Output, text: str) -> None:

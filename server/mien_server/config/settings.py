@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
-from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mien_server.config.limits import Limits
 
 __all__ = [
     "ENVIRONMENT_PREFIX",
+    "NESTING",
     "EmbeddingSettings",
     "IndexSettings",
     "LimitSettings",
@@ -47,7 +48,7 @@ def _list_from_text(value: Any) -> Any:
 
 
 OptionalPath = Annotated[Path | None, BeforeValidator(_none_when_empty)]
-TextList = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_list_from_text)]
+TextList = Annotated[tuple[str, ...], BeforeValidator(_list_from_text)]
 Count = Annotated[int, Field(ge=1)]
 CountOrAutomatic = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -264,12 +265,7 @@ class LogSettings(_Section):
 class Settings(BaseSettings):
     """All settings of one server."""
 
-    model_config = SettingsConfigDict(
-        extra="forbid",
-        frozen=True,
-        env_prefix=ENVIRONMENT_PREFIX,
-        env_nested_delimiter=NESTING,
-    )
+    model_config = SettingsConfigDict(extra="forbid", frozen=True)
 
     data_directory: OptionalPath = Field(
         default=None, description="The store: one directory, made when it is not there."
@@ -281,3 +277,15 @@ class Settings(BaseSettings):
     storage: StorageSettings = Field(default_factory=StorageSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
     log: LogSettings = Field(default_factory=LogSettings)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - pydantic passes it by name
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what the caller gives; `load_settings` adds the environment and the file."""
+        return (init_settings,)

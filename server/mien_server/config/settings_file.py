@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import os
 import textwrap
 import tomllib
 from collections.abc import Mapping, Sequence
@@ -16,10 +17,9 @@ from pydantic_settings import (
     InitSettingsSource,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
-    SettingsError,
 )
 
-from mien_server.config.settings import Settings
+from mien_server.config.settings import ENVIRONMENT_PREFIX, NESTING, Settings
 from mien_server.errors import InvalidArgument
 
 __all__ = ["load_settings", "settings_text"]
@@ -39,6 +39,7 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
         InvalidArgument: SETTINGS_INVALID; the message names every wrong key and what to do, a line each.
     """
     from_file = {} if file is None else _read(file)
+    from_environment = _settings_in(os.environ)
 
     class FileSettings(Settings):
         model_config = SettingsConfigDict()
@@ -48,19 +49,39 @@ def load_settings(file: Path | None, flags: Mapping[str, Any]) -> Settings:
             cls,
             settings_cls: type[BaseSettings],
             init_settings: PydanticBaseSettingsSource,
-            env_settings: PydanticBaseSettingsSource,
-            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by name
+            env_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - pydantic passes it by name
+            dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
             file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003 - likewise
         ) -> tuple[PydanticBaseSettingsSource, ...]:
-            return init_settings, env_settings, InitSettingsSource(settings_cls, init_kwargs=from_file)
+            return (
+                init_settings,
+                InitSettingsSource(settings_cls, init_kwargs=from_environment),
+                InitSettingsSource(settings_cls, init_kwargs=from_file),
+            )
 
     try:
         loaded = FileSettings(**flags)
         return Settings.model_construct(**{name: getattr(loaded, name) for name in Settings.model_fields})
     except ValidationError as error:
         raise _invalid([_explained(dict(detail)) for detail in error.errors()], file) from error
-    except SettingsError as error:
-        raise _invalid([f"an environment variable cannot be read: {error}"], file) from error
+
+
+def _settings_in(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The environment's variables that are settings, nested as in the file.
+
+    Others that begin alike are somebody else's: the client reads MIEN_SERVER, which to pydantic's own reader would
+    be the section `server`.
+    """
+    found: dict[str, Any] = {}
+    for variable, value in environment.items():
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        section, nesting, key = variable.removeprefix(ENVIRONMENT_PREFIX).lower().partition(NESTING)
+        if nesting and section in Settings.model_fields:
+            found.setdefault(section, {})[key] = value
+        elif section == "data_directory":
+            found[section] = value
+    return found
 
 
 def _read(file: Path) -> dict[str, Any]:

@@ -31,6 +31,12 @@ SIXTY_EIGHT_POINTS_NOTICE: Final = (
 )
 
 
+FACENET_WEIGHTS_NOTICE: Final = (
+    "the published weights were trained on VGGFace2 or CASIA-WebFace: read the terms of these data sets before "
+    "commercial use"
+)
+
+
 def describe_recipe(name: str, options: EmbeddingOptions) -> RecipeDescription:
     """The recipe as it stands now: an unavailable one becomes available when what it lacks is put in place.
 
@@ -99,7 +105,7 @@ def _describe_facenet(options: EmbeddingOptions) -> RecipeDescription:
         embedder="InceptionResnetV1 of facenet-pytorch",
         available=not reason,
         unavailable_reason=reason,
-        notices=(SIXTY_EIGHT_POINTS_NOTICE,),
+        notices=(FACENET_WEIGHTS_NOTICE, SIXTY_EIGHT_POINTS_NOTICE),
         minimum_quality=FACENET_MINIMUM_QUALITY,
         calibration=calibration_of(model),
     )

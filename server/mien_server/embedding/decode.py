@@ -1,6 +1,7 @@
 """From the bytes of a file to upright RGB pixels, under limits, with a named reason when that cannot be.
 
-The one place that meets Pillow's errors. What is done to pixels:
+The one place that meets Pillow's errors. On hostile files its parsers raise whatever they trip over, so every
+exception of Pillow's is taken for damage of the file. What is done to pixels:
 
 - the EXIF (or XMP) orientation is applied, so everything later works on the upright picture;
 - 16-bit and 32-bit samples are scaled to 8 bits, never clipped (Pillow's own conversion clips them to white);
@@ -11,14 +12,13 @@ The one place that meets Pillow's errors. What is done to pixels:
 from __future__ import annotations
 
 import io
-import struct
 import warnings
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps
 
 from mien_server.config.limits import Limits
 from mien_server.embedding.image_type import ImageType, ends_early, image_type
@@ -82,7 +82,7 @@ def decode(content: bytes, limits: Limits) -> DecodedImage:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             picture.load()
-    except (OSError, SyntaxError, ValueError, EOFError, IndexError, TypeError, struct.error) as error:
+    except Exception as error:
         raise _damaged(content, kind, error, picture) from error
     upright = _upright(picture)
     if min(upright.size) < IMAGE_SIDE_MIN_PX:
@@ -94,7 +94,7 @@ def decode(content: bytes, limits: Limits) -> DecodedImage:
         )
     try:
         return DecodedImage(_rgb(upright))
-    except (OSError, ValueError, ImageCms.PyCMSError) as error:
+    except Exception as error:
         raise DecodeRefused(
             ImageStatus.UNSUPPORTED_TYPE,
             f"the pixels of this {kind.value} (mode {picture.mode}) cannot be converted to RGB ({error}); save it as "
@@ -115,7 +115,7 @@ def _open(content: bytes, kind: ImageType, limits: Limits) -> Image.Image:
             picture = Image.open(io.BytesIO(content), formats=[kind.value])
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, EOFError, OverflowError, struct.error) as error:
+    except Exception as error:
         raise _damaged(content, kind, error, None) from error
     if picture.width * picture.height > limits.image_pixels_max:
         raise _too_many_pixels(limits, *picture.size)
@@ -149,16 +149,12 @@ def _strips_are_missing(content: bytes, picture: Image.Image | None) -> bool:
     tags = getattr(picture, "tag_v2", None)
     if tags is None:
         return False
-    for offsets_tag, counts_tag in (
-        (STRIP_OFFSETS_TAG, STRIP_BYTE_COUNTS_TAG),
-        (TILE_OFFSETS_TAG, TILE_BYTE_COUNTS_TAG),
-    ):
-        ends = [
-            start + count for start, count in zip(tags.get(offsets_tag, ()), tags.get(counts_tag, ()), strict=False)
-        ]
-        if ends and max(ends) > len(content):
-            return True
-    return False
+    try:
+        starts = [*tags.get(STRIP_OFFSETS_TAG, ()), *tags.get(TILE_OFFSETS_TAG, ())]
+        counts = [*tags.get(STRIP_BYTE_COUNTS_TAG, ()), *tags.get(TILE_BYTE_COUNTS_TAG, ())]
+        return any(start + count > len(content) for start, count in zip(starts, counts, strict=False))
+    except (TypeError, ValueError):
+        return False
 
 
 def _upright(picture: Image.Image) -> Image.Image:
@@ -167,7 +163,7 @@ def _upright(picture: Image.Image) -> Image.Image:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             turned = ImageOps.exif_transpose(picture)
-    except (OSError, SyntaxError, ValueError, TypeError, KeyError, struct.error):
+    except Exception:  # noqa: BLE001 - as above; and a picture with a broken tag is still a picture
         return picture
     return turned
 

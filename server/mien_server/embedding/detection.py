@@ -46,8 +46,11 @@ class FaceFinder(Protocol):
         """Every upright face, each once."""
         ...
 
-    def glance(self, pixels: npt.NDArray[np.uint8]) -> list[Detection]:
-        """What one bounded pass finds: enough to tell which way up a picture is."""
+    def glance(self, pixels: npt.NDArray[np.uint8], size_px: float) -> list[Detection]:
+        """What one bounded pass finds: enough to tell which way up a picture with faces of `size_px` is.
+
+        0 is a size that is not known: the smallest faces are looked for too.
+        """
         ...
 
 

@@ -60,10 +60,12 @@ class FacenetEmbedder:
 
     def __init__(self, weights: Path, preprocessing: FacenetPreprocessing) -> None:
         self._preprocessing = preprocessing
-        self._network = facenet_pytorch.InceptionResnetV1(pretrained=None)
+        # Without memory of its own until the file gives it some: drawing random weights takes a second.
+        with torch.device("meta"):
+            self._network = facenet_pytorch.InceptionResnetV1(pretrained=None)
         try:
             state = torch.load(weights, map_location="cpu", weights_only=True)
-            self._network.load_state_dict(_without_classifier(state))
+            self._network.load_state_dict(_without_classifier(state), assign=True)
         except (RuntimeError, OSError, pickle.UnpicklingError, TypeError, AttributeError, EOFError) as error:
             summary = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise Unavailable(

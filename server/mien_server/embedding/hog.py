@@ -25,6 +25,7 @@ from mien_server.embedding.parameters import (
     HOG_LOWEST_SCORE,
     HOG_PORTRAIT_SHARE,
     HOG_UPRIGHT_SCORE,
+    HOG_WINDOW_PX,
 )
 from mien_server.embedding.pixels import resized
 from mien_server.records.faces import Box
@@ -59,10 +60,11 @@ class HogFinder:
             [*found, *self._search(pixels, working_scale(height, width, HOG_FINE_PIXELS_MAX, 2.0))]
         )
 
-    def glance(self, pixels: npt.NDArray[np.uint8]) -> list[Detection]:
+    def glance(self, pixels: npt.NDArray[np.uint8], size_px: float) -> list[Detection]:
         """See `FaceFinder`."""
         height, width = pixels.shape[:2]
-        return without_duplicates(self._search(pixels, working_scale(height, width, HOG_COARSE_PIXELS_MAX, 2.0)))
+        scale_max = 1.0 if size_px >= HOG_WINDOW_PX else 2.0
+        return without_duplicates(self._search(pixels, working_scale(height, width, HOG_COARSE_PIXELS_MAX, scale_max)))
 
     def _search(self, pixels: npt.NDArray[np.uint8], scale: float) -> list[Detection]:
         assert pixels.flags.c_contiguous

@@ -74,7 +74,7 @@ class MtcnnFinder:
             for (left, top, right, bottom), score, points in found or []
         )
 
-    def glance(self, pixels: npt.NDArray[np.uint8]) -> list[Detection]:
+    def glance(self, pixels: npt.NDArray[np.uint8], size_px: float) -> list[Detection]:  # noqa: ARG002 - it finds all
         """See `FaceFinder`."""
         return self.find(pixels)
 

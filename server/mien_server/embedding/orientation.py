@@ -35,12 +35,13 @@ def find_faces(pixels: npt.NDArray[np.uint8], finder: FaceFinder) -> FoundFaces:
     upright_best = _best_score(upright)
     if upright_best >= finder.upright_score:
         return FoundFaces(0, pixels, upright)
-    scores = {degrees: _best_score(finder.glance(turned(pixels, degrees))) for degrees in QUARTER_TURNS}
+    size_px = max((face.box.width for face in upright), default=0.0)
+    scores = {degrees: _best_score(finder.glance(turned(pixels, degrees), size_px)) for degrees in QUARTER_TURNS}
     best_turn = max(QUARTER_TURNS, key=lambda degrees: scores[degrees])
     if scores[best_turn] <= max(upright_best, TURN_SHARE * finder.upright_score):
         return FoundFaces(0, pixels, upright)
     turned_pixels = turned(pixels, best_turn)
-    found = finder.find(turned_pixels) or finder.glance(turned_pixels)
+    found = finder.find(turned_pixels) or finder.glance(turned_pixels, 0.0)
     return FoundFaces(best_turn, turned_pixels, found)
 
 

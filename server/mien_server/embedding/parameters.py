@@ -33,6 +33,7 @@ __all__ = [
     "HOG_LOWEST_SCORE",
     "HOG_PORTRAIT_SHARE",
     "HOG_UPRIGHT_SCORE",
+    "HOG_WINDOW_PX",
     "MTCNN_FACE_SIZE_MIN_PX",
     "MTCNN_PIXELS_MAX",
     "MTCNN_PYRAMID_FACTOR",
@@ -53,6 +54,7 @@ SAME_FACE_OVERLAP: Final = 0.45
 
 # HOG, see `hog`. Of 400 photographs of LFW turned upside down HOG found a face in 53, the best scoring .65, and of
 # those turned by a quarter in none; upright, 94 % score .8 or more, and no turned one ever beat its upright self.
+HOG_WINDOW_PX: Final = 80
 HOG_COARSE_PIXELS_MAX: Final = 2_000_000
 HOG_FINE_PIXELS_MAX: Final = 8_000_000
 HOG_PORTRAIT_SHARE: Final = 0.3
@@ -73,7 +75,7 @@ MTCNN_FILES: Final = ("pnet.pt", "rnet.pt", "onet.pt")
 
 # Turned pictures, see `orientation`: a turned picture must score at least this share of the detector's upright score.
 TURN_SHARE: Final = 0.5
-ORIENTATION_IDENTITY: Final = f"quarter-turns by best score, floor={TURN_SHARE}"
+ORIENTATION_IDENTITY: Final = f"quarter-turns by best score at its size, floor={TURN_SHARE}"
 
 # dlib's chip, see `alignment`. MTCNN's boxes are upright oblongs around the head, dlib's predictors were trained on
 # HOG's squares; medians over LFW photographs: the square's side is .84 of the box's height, its centre .08 lower.

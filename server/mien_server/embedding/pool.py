@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 import threading
 import time
@@ -20,6 +21,8 @@ from mien_server.records.deadline import Deadline
 from mien_server.records.faces import ImageAnalysis, ImageStatus
 
 __all__ = ["WorkerPool"]
+
+LOGGER: Final = logging.getLogger(__name__)
 
 CANCELLATION_POLL_S: Final = 0.05
 CLOSE_TIME_MAX_S: Final = 10.0
@@ -98,7 +101,7 @@ class WorkerPool:
         with self._condition:
             overdue = list(self._workers.values())
         for worker in overdue:
-            worker.kill()
+            worker.stop()
         for thread in threads:
             thread.join()
 
@@ -167,10 +170,20 @@ class WorkerPool:
                 worker = self._started_early(number)
             except MienError as error:
                 self._fail(jobs, error)
+            except Exception as error:
+                # Whatever it is, it must end neither this thread nor the wait of those who sent the photographs.
+                LOGGER.exception("feeding embedding worker %d failed", number)
+                self._fail(jobs, InternalError(f"a photograph could not be embedded: {type(error).__name__}"))
+                worker = self._replaced(number, worker)
         with self._condition:
             self._workers.pop(number, None)
         if worker is not None:
             worker.end()
+
+    def _replaced(self, number: int, worker: WorkerProcess | None) -> WorkerProcess | None:
+        if worker is not None:
+            worker.kill()
+        return self._started_early(number)
 
     def _start_worker(self, number: int) -> WorkerProcess:
         worker = WorkerProcess(self._options)

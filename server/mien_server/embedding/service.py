@@ -33,6 +33,7 @@ class EmbeddingService:
         self._options = options
         self._pool = WorkerPool(options)
         self._lock = threading.Lock()
+        self._fetching = threading.Lock()
         self._available: dict[str, RecipeDescription] = {}
 
     def __enter__(self) -> Self:
@@ -125,7 +126,7 @@ class EmbeddingService:
         if not description.available:
             raise Unavailable(description.unavailable_reason, reason="RECIPE_UNAVAILABLE")
         if name == FACENET_RECIPE:
-            with self._lock:
+            with self._fetching:
                 weights = locate_weights(self._options)
                 if not weights.present:
                     fetch_weights(weights)

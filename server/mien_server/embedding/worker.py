@@ -5,6 +5,7 @@ Run by `worker_process` as `python -m mien_server.embedding.worker FD`, never im
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import logging
 import os
@@ -12,12 +13,13 @@ import signal
 import sys
 import threading
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Final
 
 from mien_server.embedding.analysis import Analyser
 from mien_server.embedding.loading import load_analyser
 from mien_server.embedding.messages import READY, TAKEN, encode_analyses, encode_error
-from mien_server.embedding.options import EmbeddingOptions
+from mien_server.embedding.options import Detector, EmbeddingOptions
 from mien_server.embedding.recipes import FACENET_RECIPE
 from mien_server.embedding.work import Batch
 from mien_server.errors import InternalError, MienError, Unavailable
@@ -25,6 +27,8 @@ from mien_server.errors import InternalError, MienError, Unavailable
 __all__ = ["main"]
 
 LOGGER: Final = logging.getLogger(__name__)
+
+OUT_OF_MEMORY_SCORE: Final = "500"
 
 
 class Worker:
@@ -61,7 +65,7 @@ class Worker:
 
     def _analyser(self, recipe: str) -> tuple[Analyser, str]:
         if recipe not in self._analysers:
-            if recipe == FACENET_RECIPE or self._options.detector.value == "mtcnn":
+            if recipe == FACENET_RECIPE or self._options.detector is Detector.MTCNN:
                 _use_one_torch_thread()
             self._analysers[recipe] = load_analyser(recipe, self._options)
         return self._analysers[recipe]
@@ -75,6 +79,12 @@ def _use_one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
+def _be_the_first_to_go() -> None:
+    """When memory runs out, let the system end a worker and not the server (Linux; elsewhere nothing happens)."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text(OUT_OF_MEMORY_SCORE, encoding="ascii")
+
+
 def _end_with_parent() -> None:
     """Leave as soon as standard input ends: only the parent holds its other end, and never writes."""
     while os.read(sys.stdin.fileno(), 1):
@@ -85,6 +95,7 @@ def _end_with_parent() -> None:
 def main() -> None:
     """Serve batches from the connection whose descriptor is the first argument."""
     faulthandler.enable()
+    _be_the_first_to_go()
     # Terminal and service managers signal every process of the group; the parent decides when a worker ends.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)

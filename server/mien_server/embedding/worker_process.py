@@ -106,6 +106,10 @@ class WorkerProcess:
         except subprocess.TimeoutExpired:
             self.kill()
 
+    def stop(self) -> None:
+        """End the process at once. From any thread: the one that uses the worker sees it crash."""
+        self._process.kill()
+
     def kill(self) -> None:
         """End the process at once and wait for it."""
         self._process.kill()

@@ -53,7 +53,7 @@ class Engine:
         options = options or EngineOptions()
         store = Store.open(data, options.store)
         try:
-            log = OperationLog(store)
+            log = OperationLog(store, options.operation_age_max_s)
             log.recover(now_us())
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)

@@ -40,9 +40,6 @@ from mien_server.storage import EnrollRows as EnrollRowsCommand
 
 __all__ = ["Enrollment"]
 
-_DIGEST_FIELD = bytes([FaceRecord.DIGEST_FIELD_NUMBER << 3 | 2, 16])
-"""Tag and length of the digest in a serialised FaceRecord, appended to a shared prefix."""
-
 
 class Enrollment:
     """Adds faces to galleries."""
@@ -271,13 +268,10 @@ class Enrollment:
         face_ids = _kept(rows.face_ids, kept) if rows.face_ids else new_face_ids(len(vectors))
         digests = digests_of(vectors)
         created_us = now_us()
+        # Time and digest stand in the row's header: without a source there is nothing more to keep.
+        records = [b""] * len(vectors)
         if rows.sources:
-            sources = _kept(rows.sources, kept)
-            prefixes = [FaceRecord(source=one, create_time_us=created_us).SerializeToString() for one in sources]
-            records = [prefix + _DIGEST_FIELD + digest for prefix, digest in zip(prefixes, digests, strict=True)]
-        else:
-            prefix = FaceRecord(create_time_us=created_us).SerializeToString() + _DIGEST_FIELD
-            records = [prefix + digest for digest in digests]
+            records = [FaceRecord(source=source).SerializeToString() for source in _kept(rows.sources, kept)]
         return EnrollRowsCommand(
             gallery=gallery.name,
             gallery_number=gallery.number,

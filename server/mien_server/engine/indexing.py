@@ -16,7 +16,7 @@ from types import MappingProxyType
 
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
-from mien_server.errors import Cancelled, MienError, NotFound
+from mien_server.errors import Cancelled, InternalError, MienError, NotFound
 from mien_server.index import (
     BuildJob,
     BuildProcess,
@@ -91,14 +91,12 @@ class Indexes:
 
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
-        name = current_generation(directory)
-        if name is None:
-            return None
         try:
-            return load_generation(directory / name, self._expected(gallery, revision))
+            name = current_generation(directory)
+            return None if name is None else load_generation(directory / name, self._expected(gallery, revision))
         except GenerationRefused as error:
             self._troubles[gallery.number] = error.message
-            logger.warning("generation %s of gallery %s refused, it will be built anew: %s", name, gallery.name, error)
+            logger.warning("the generation of gallery %s is refused and will be built anew: %s", gallery.name, error)
             return None
 
     def _expected(self, gallery: GalleryView, revision: int) -> ExpectedGeneration:
@@ -252,8 +250,13 @@ class Indexes:
     def _build(self, number: int, operations: list[str]) -> None:
         self._building[number] = operations[0]
         try:
-            generation = self._built(number, operations)
-        except MienError as error:
+            try:
+                generation = self._built(number, operations)
+            finally:
+                # Before the operations end: whoever waited for one must not read that it is still building.
+                self._building.pop(number, None)
+        except (MienError, OSError) as raised:
+            error = raised if isinstance(raised, MienError) else InternalError(str(raised), reason="BUILD_FAILED")
             is_cancelled = isinstance(error, Cancelled)
             state = OperationState.CANCELLED if is_cancelled else OperationState.FAILED
             self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
@@ -267,7 +270,6 @@ class Indexes:
                 self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
             self._finish(operations, OperationState.SUCCEEDED)
         finally:
-            self._building.pop(number, None)
             self._note_commit(0, frozenset({number}))
 
     def _built(self, number: int, operations: list[str]) -> Generation:

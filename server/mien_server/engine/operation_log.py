@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from mien_server.engine.types import OperationState
 from mien_server.errors import MienError
 from mien_server.records.store_pb2 import OperationRecord
-from mien_server.storage import Committed, PutOperation, Replayed, RequestKey, Store
+from mien_server.storage import Committed, ForgetOperations, PutOperation, Replayed, RequestKey, Store
 
 __all__ = ["OperationEntry", "OperationLog"]
 
@@ -23,12 +23,31 @@ class OperationEntry:
 
 
 class OperationLog:
-    """The operations of a store. Safe from many threads."""
+    """The operations of a store. Safe from many threads.
 
-    def __init__(self, store: Store) -> None:
+    Args:
+        age_max_s: operations that ended longer ago are forgotten when a new one starts.
+    """
+
+    def __init__(self, store: Store, age_max_s: int) -> None:
         self._store = store
+        self._age_max_us = age_max_s * 1_000_000
         self._entries: dict[str, OperationEntry] = {}
         self._lock = threading.Lock()
+
+    def _forget_ended(self, before_us: int) -> None:
+        with self._store.view() as view:
+            ended = [
+                record.name
+                for record in view.operations()
+                if OperationState(record.state).is_done and record.end_time_us < before_us
+            ]
+        if not ended:
+            return
+        self._store.write(ForgetOperations(names=ended))
+        with self._lock:
+            for name in ended:
+                self._entries.pop(name, None)
 
     def recover(self, now_us: int) -> None:
         """Mark what a server that is gone left unfinished: it has failed."""
@@ -43,6 +62,7 @@ class OperationLog:
 
     def start(self, record: OperationRecord, request: RequestKey[None] | None = None) -> str:
         """Keep a new operation and give its name; the first one's name for a request id that was used before."""
+        self._forget_ended(record.create_time_us - self._age_max_us)
         entry = OperationEntry(record)
         with self._lock:
             self._entries[record.name] = entry
@@ -63,18 +83,22 @@ class OperationLog:
             entry.changed.notify_all()
 
     def finish(self, name: str, state: OperationState, now_us: int, error: MienError | None = None) -> None:
-        """Note how an operation ended."""
+        """Note how an operation ended, in the store first: who sees it done may rely on it after a restart."""
         entry = self._entries[name]
         with entry.changed:
-            entry.record.state = state
-            entry.record.end_time_us = now_us
-            if state is OperationState.SUCCEEDED:
-                entry.record.progress = 1.0
-            if error is not None:
-                entry.record.error_reason, entry.record.error_message = error.reason, error.message
             record = OperationRecord.FromString(entry.record.SerializeToString())
-            entry.changed.notify_all()
-        self._store.write(PutOperation(record=record))
+        record.state = state
+        record.end_time_us = now_us
+        if state is OperationState.SUCCEEDED:
+            record.progress = 1.0
+        if error is not None:
+            record.error_reason, record.error_message = error.reason, error.message
+        try:
+            self._store.write(PutOperation(record=record))
+        finally:
+            with entry.changed:
+                entry.record.CopyFrom(record)
+                entry.changed.notify_all()
 
     def set_result(self, name: str, generation: str, rows: int) -> None:
         """Note what a build made."""

@@ -157,9 +157,9 @@ def _ending(return_code: int) -> str:
 
 
 def _idle_prefix() -> list[str]:
-    """Disk access only when nobody else wants it, where the system has the tool for it."""
+    """Disk access only when nobody else wants it, where the system has the tool and allows it."""
     tool = shutil.which("ionice")
-    return [tool, "-c", "3"] if tool else []
+    return [tool, "-t", "-c", "3"] if tool else []
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -170,6 +170,4 @@ def _environment(threads: int) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join([package_folder, inherited] if inherited else [package_folder]),
         "OMP_NUM_THREADS": str(threads),
         "OPENBLAS_NUM_THREADS": str(threads),
-        # Threads that spin while they wait would take the cores that the server answers on.
-        "OMP_WAIT_POLICY": "PASSIVE",
     }

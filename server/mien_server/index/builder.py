@@ -40,7 +40,7 @@ LOWEST_PRIORITY = 19
 LIVE_ROWS_MIN = 256
 ADDED_COMPONENTS_MAX = 16 * 1024 * 1024
 PROBE_COUNT_MIN = 1000
-PROBE_COUNT_MAX = 2000
+PROBE_COUNT_MAX = 1500
 COMPARISONS_MAX = 300_000_000
 """Probes times rows up to which more probes than the least are worth their time."""
 

@@ -8,12 +8,12 @@ follows the same setting.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-import faiss as _untyped_faiss
 import numpy as np
 import numpy.typing as npt
 
@@ -35,8 +35,26 @@ __all__ = [
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
-# SWIG gives the library no useful types.
-_faiss: Any = _untyped_faiss
+WAIT_POLICY_VARIABLE = "OMP_WAIT_POLICY"
+
+
+def _load_faiss() -> Any:
+    """The library, untyped, for SWIG gives it no useful types.
+
+    Its OpenMP threads sleep while they wait: by default they spin, and take the cores that other calls, the writer
+    and a builder need. OpenMP reads the variable while it is loaded, and nobody else needs to see it.
+    """
+    is_unset = WAIT_POLICY_VARIABLE not in os.environ
+    os.environ.setdefault(WAIT_POLICY_VARIABLE, "PASSIVE")
+    try:
+        import faiss
+    finally:
+        if is_unset:
+            del os.environ[WAIT_POLICY_VARIABLE]
+    return faiss
+
+
+_faiss = _load_faiss()
 FAISS_VERSION: str = _faiss.__version__
 
 BLAS_WORK_MIN = 2048

@@ -23,6 +23,9 @@ LIST_SHARE_MIN = 16
 """The cheapest step scans one list in so many."""
 
 RESCORED_STEPS = (100, 200, 400, 800, 1600, 3200)
+RESCORED_SHARE_MAX = 1 / 16
+"""Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
+
 TIMED_PROBES = 24
 
 
@@ -65,10 +68,11 @@ def measure_ladder(
     """
     measured = []
     list_steps = list(_doubling(max(1, index.lists // LIST_SHARE_MIN), index.lists))
+    rescored_max = min(max(RESCORED_STEPS[2], int(RESCORED_SHARE_MAX * index.size)), index.size)
+    rescored_steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
     for number, lists in enumerate(list_steps):
-        rescored_max = min(RESCORED_STEPS[-1], index.size)
-        ranks = _ranks(index, probes, exact, lists, rescored_max, threads)
-        for rescored in sorted({min(step, index.size) for step in RESCORED_STEPS}):
+        ranks = _ranks(index, probes, exact, lists, rescored_steps[-1], threads)
+        for rescored in rescored_steps:
             is_found = (ranks < rescored) & (exact.ordinals >= 0)
             agreement = float(np.mean((is_found & exact.is_best).any(axis=1)))
             recall = float(np.mean(is_found.sum(axis=1) / np.maximum((exact.ordinals >= 0).sum(axis=1), 1)))

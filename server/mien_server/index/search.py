@@ -67,7 +67,7 @@ def search(rows: GalleryRows, generation: Generation | None, request: SearchRequ
         InternalError: FAISS failed.
     """
     _check(rows, request)
-    if generation is None or generation.manifest.revision > rows.revision:
+    if generation is None or _is_newer(generation, rows):
         name = planning.FLAT_PLAN_NAME if generation is None else "exact: the generation is newer than this revision"
         return _search_exactly(rows, generation, request, _select_flat(rows, request), name)
     selection = _select(rows, generation, request)
@@ -80,6 +80,10 @@ def search(rows: GalleryRows, generation: Generation | None, request: SearchRequ
         name = planning.FILTERED_EXACT_PLAN_NAME if is_filtered else planning.EXACT_PLAN_NAME
         return _search_exactly(rows, generation, request, selection, name)
     return _search_lists(rows, generation, request, selection, scan)
+
+
+def _is_newer(generation: Generation, rows: GalleryRows) -> bool:
+    return generation.manifest.revision > rows.revision or generation.manifest.rows > rows.row_count
 
 
 def _check(rows: GalleryRows, request: SearchRequest) -> None:
@@ -109,7 +113,7 @@ def _select(rows: GalleryRows, generation: Generation, request: SearchRequest) -
         matching = live
     else:
         matching = set_count(flat.bitmap, 0, generation.manifest.rows)
-    # A row moved in or out of the lists only by being deleted or filtered: nothing else needs a test of each row.
+    # Where everything that the lists hold counts, no row needs to be tested.
     needs_selector = matching < generation.manifest.live_rows
     return _Selection(flat.bitmap, matching, flat.matching_all, live, needs_selector)
 

@@ -220,16 +220,20 @@ class JournalOperation(_message.Message):
     def __init__(self, put_gallery: _Optional[_Union[GalleryRecord, _Mapping]] = ..., delete_gallery: _Optional[int] = ..., enroll: _Optional[_Union[EnrolledRows, _Mapping]] = ..., put_identity: _Optional[_Union[PutIdentity, _Mapping]] = ..., delete_identity: _Optional[_Union[DeleteIdentity, _Mapping]] = ..., move_faces: _Optional[_Union[MovedFaces, _Mapping]] = ..., delete_faces: _Optional[_Union[DeletedFaces, _Mapping]] = ...) -> None: ...
 
 class EnrolledRows(_message.Message):
-    __slots__ = ("gallery_number", "first_ordinal", "identity_numbers", "face_ids")
+    __slots__ = ("gallery_number", "first_ordinal", "identity_numbers", "face_ids", "first_new_identity_number", "new_identity_ids")
     GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     FIRST_ORDINAL_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_NUMBERS_FIELD_NUMBER: _ClassVar[int]
     FACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    FIRST_NEW_IDENTITY_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    NEW_IDENTITY_IDS_FIELD_NUMBER: _ClassVar[int]
     gallery_number: int
     first_ordinal: int
     identity_numbers: _containers.RepeatedScalarFieldContainer[int]
     face_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, gallery_number: _Optional[int] = ..., first_ordinal: _Optional[int] = ..., identity_numbers: _Optional[_Iterable[int]] = ..., face_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    first_new_identity_number: int
+    new_identity_ids: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, gallery_number: _Optional[int] = ..., first_ordinal: _Optional[int] = ..., identity_numbers: _Optional[_Iterable[int]] = ..., face_ids: _Optional[_Iterable[str]] = ..., first_new_identity_number: _Optional[int] = ..., new_identity_ids: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class PutIdentity(_message.Message):
     __slots__ = ("gallery_number", "identity_id", "identity")

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Iterable
 
 from mien_server.storage import keys
+from mien_server.storage.committing import commit
 from mien_server.storage.databases import GALLERY_KEYED, Database, Reading, Transaction
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.snapshots import SnapshotContent
@@ -75,10 +76,10 @@ class Chores:
             if is_done:
                 transaction.delete(keys.encode_purge(number), db=handles[Database.META])
             transaction_id = transaction.id()
-            transaction.commit()
         except BaseException:
             transaction.abort()
             raise
+        commit(environment, transaction)
         current = self._opened.snapshots.current
         self._opened.snapshots.publish(
             SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)

@@ -10,10 +10,11 @@ from typing import Any, Generic, TypeVar
 
 import lmdb
 
-from mien_server.errors import InternalError, MienError, Unavailable
+from mien_server.errors import InternalError, MienError
 from mien_server.storage.attempt import Attempt
 from mien_server.storage.chores import Chores
 from mien_server.storage.commands.base import Command
+from mien_server.storage.committing import OUTCOME_UNKNOWN, commit
 from mien_server.storage.lmdb_errors import translated_write_error
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.options import StoreOptions
@@ -64,7 +65,6 @@ class Committer:
             for pending in group:
                 pending.future.set_exception(failure)
             return
-        reached("published")
         self._answer(attempt, group)
 
     def do_chores(self, *, is_idle: bool) -> bool:
@@ -74,6 +74,7 @@ class Committer:
         try:
             return self._chores.do_some(is_idle=is_idle)
         except (OSError, lmdb.Error, MienError) as error:
+            self._remember(error)
             log.error("taking out what a deleted gallery left failed, and is tried again later: %s", error)
             return False
 
@@ -97,33 +98,21 @@ class Committer:
         except BaseException:
             transaction.abort()
             raise
-        try:
-            transaction.commit()
-        except (OSError, lmdb.Error) as error:
-            self._require_committed(transaction_id, error)
+        commit(self._opened.environment, transaction)
         reached("committed")
         self._opened.snapshots.publish(attempt.content(transaction_id, states))
+        reached("published")
         self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
 
-    def _require_committed(self, transaction_id: int, error: OSError | lmdb.Error) -> None:
-        """LMDB reported a failure while committing: ask it what became of it. Raises unless it is committed."""
-        try:
-            with self._opened.environment.begin() as transaction:
-                is_committed = transaction.id() >= transaction_id
-        except lmdb.Error:
-            self._failure = Unavailable(
-                f"{self._opened.layout.meta}: a commit failed ({error}) and LMDB cannot say whether it was kept; "
-                "restart the server, then send the write again with its request_id",
-                reason="STORAGE_WRITE_FAILED",
-            )
-            raise self._failure from error
-        if not is_committed:
-            raise error
-        log.warning("%s: a commit was kept although it reported: %s", self._opened.layout.meta, error)
+    def _remember(self, error: Exception) -> None:
+        """After a commit of unknown outcome nothing may be written: memory and LMDB may no longer agree."""
+        if isinstance(error, MienError) and error.reason == OUTCOME_UNKNOWN:
+            self._failure = error
 
     def _explained(self, error: Exception) -> MienError:
         match error:
             case MienError():
+                self._remember(error)
                 return error
             case OSError() | lmdb.Error():
                 failure = translated_write_error(error, self._opened.layout.root)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from mien_server.errors import CorruptStore, PreconditionFailed
 
-__all__ = ["FORMAT_VERSION", "Layout", "StoreFormat", "read_or_make_format", "sync_folder"]
+__all__ = ["FORMAT_VERSION", "Layout", "StoreFormat", "folder_name", "read_or_make_format", "sync_folder"]
 
 FORMAT_VERSION = 1
 _FORMAT_NAME = "mien-store"

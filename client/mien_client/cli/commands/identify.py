@@ -11,7 +11,7 @@ from rich.text import Text
 from mien_client import DecisionPolicy, FaceIdentification, IdentifyAnswer, ImageIdentification, ImageStatus, Limits
 from mien_client.cli import exits
 from mien_client.cli.annotated_files import annotate_file, output_paths
-from mien_client.cli.output import Output
+from mien_client.cli.output import Output, in_short
 from mien_client.cli.pictures import (
     LoadedPicture,
     Rejection,
@@ -163,8 +163,7 @@ def _print(
     if last is not None:
         threshold = last.threshold
         output.say(
-            f"A match is a similarity of {threshold.similarity:.3f} or more ({threshold.detail.rstrip('.')}). "
-            f"{elapsed_s:.1f} s."
+            f"A match is a similarity of {threshold.similarity:.3f} or more ({in_short(threshold)}). {elapsed_s:.1f} s."
         )
 
 

@@ -8,6 +8,7 @@ from rich.text import Text
 
 from mien_client import DecisionPolicy, EnrolledFace, EnrolledIdentity, Image, InvalidArgument, Limits
 from mien_client.cli import exits
+from mien_client.cli.output import in_short
 from mien_client.cli.pictures import Rejection, load, plain_message
 from mien_client.cli.session import Arguments, Session, add_gallery
 from mien_client.cli.subcommands import Subcommands
@@ -48,8 +49,7 @@ def _run(arguments: Arguments, session: Session) -> int:
     word = Text(answer.decision, style="green" if answer.is_same else "red")
     threshold = answer.threshold
     session.output.say(
-        word + f": similarity {answer.similarity:.3f}, threshold {threshold.similarity:.3f} "
-        f"({threshold.detail.rstrip('.')})."
+        word + f": similarity {answer.similarity:.3f}, threshold {threshold.similarity:.3f} ({in_short(threshold)})."
     )
     for name, image in ((arguments.left, answer.left_image), (arguments.right, answer.right_image)):
         if image is not None and len(image.faces) > 1:

@@ -10,6 +10,7 @@ from mien_server.storage.commands.delete_faces import DeletedFacesResult, Delete
 from mien_server.storage.commands.delete_gallery import DeletedCounts, DeleteGallery
 from mien_server.storage.commands.delete_identity import DeleteIdentity
 from mien_server.storage.commands.enroll_rows import EnrollResult, EnrollRows, IdentitySeed
+from mien_server.storage.commands.forget_operations import ForgetOperations
 from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
@@ -25,6 +26,7 @@ __all__ = [
     "DeletedFacesResult",
     "EnrollResult",
     "EnrollRows",
+    "ForgetOperations",
     "IdentitySeed",
     "MoveFaces",
     "MovedFacesResult",

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from mien_server.errors import AlreadyExists, LimitExceeded
+from mien_server.errors import AlreadyExists, InvalidArgument, LimitExceeded
+from mien_server.records.policies import VectorType
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage import keys
 from mien_server.storage.changes import Changes
@@ -23,6 +24,7 @@ class CreateGallery(Command[GalleryRecord]):
         galleries_max: the limit on galleries of a store.
 
     Raises:
+        InvalidArgument: no dimension, no vector type, or a name that is empty.
         AlreadyExists: GALLERY_EXISTS.
         LimitExceeded: GALLERIES_MAX.
     """
@@ -34,6 +36,8 @@ class CreateGallery(Command[GalleryRecord]):
         """Decide what to write; see `Command.plan`."""
         records = planning.records
         name = self.record.name
+        if self.record.dimension < 1 or int(self.record.vector_type) not in {kind.value for kind in VectorType}:
+            raise InvalidArgument(f"gallery {name!r} has no dimension or no vector type; give both", field="dimension")
         if records.gallery_number(name) is not None:
             raise AlreadyExists(
                 f"there is a gallery {name!r} already; choose another name",

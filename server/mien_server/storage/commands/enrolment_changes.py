@@ -77,7 +77,12 @@ class EnrolmentChanges:
         appended = AppendedRows(first, vectors, np.array(numbers, dtype=np.uint32))
         self.changes.change(self._number).appended = appended
         entry = EnrolledRows(
-            gallery_number=self._number, first_ordinal=first, identity_numbers=numbers, face_ids=face_ids
+            gallery_number=self._number,
+            first_ordinal=first,
+            identity_numbers=numbers,
+            face_ids=face_ids,
+            first_new_identity_number=self._counts.next_identity_number - len(self.new_identity_ids),
+            new_identity_ids=self.new_identity_ids,
         )
         self.changes.journal.append(JournalOperation(enroll=entry))
 

@@ -1,0 +1,462 @@
+"""Index generations of a serving process: built beside the one that serves, swapped, cancelled, lost, damaged, rebuilt.
+
+Searches are compared with numpy all the while. Galleries are small: the settings below give any of more than 1,000
+faces an index.
+"""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mien_client import (
+    Client,
+    Effort,
+    Gallery,
+    IndexPolicy,
+    IndexStateName,
+    NotFound,
+    Operation,
+    OperationState,
+    row_batches,
+)
+from tests.server_processes import ServerProcess
+from tests.unit_rows import Rows, nearest, unit_rows
+
+pytestmark = pytest.mark.slow
+
+GALLERY = "people"
+DIMENSION, ROW_COUNT, PERSON_COUNT = 48, 3000, 700
+ROWS = unit_rows(ROW_COUNT, DIMENSION, 11)
+SMALL_FLAT = ("index.flat_rows_min=1000", "index.flat_bytes_max=1", "index.tail_rows_min=100")
+BY_HAND = (*SMALL_FLAT, "index.rebuilds_automatically=false")
+SIMILARITY_TOLERANCE = 1e-5
+FOUND_SHARE_MIN = 0.98
+WAIT_TIME_MAX_S = 120.0
+
+
+def face_id(number: int) -> str:
+    return f"face-{number}"
+
+
+def identity_id(number: int) -> str:
+    return f"person-{number % PERSON_COUNT}"
+
+
+def number_of(face: str) -> int:
+    return int(face.removeprefix("face-"))
+
+
+def enroll(client: Client, first: int, last: int) -> None:
+    """Enrol the rows [first, last) of ROWS."""
+    numbers = range(first, last)
+    batches = row_batches(
+        ROWS[first:last], [identity_id(one) for one in numbers], face_ids=[face_id(one) for one in numbers]
+    )
+    for ack in client.stream_enroll(GALLERY, batches):
+        assert ack.error is None
+        assert not ack.row_errors
+
+
+def fill(client: Client, row_count: int = ROW_COUNT, policy: IndexPolicy | None = None) -> None:
+    """Make the gallery of the first rows of ROWS."""
+    client.create_gallery(GALLERY, precomputed="made-1", dimension=DIMENSION, index_policy=policy)
+    enroll(client, 0, row_count)
+
+
+def rebuild(client: Client) -> Operation:
+    """Build a generation and wait for it."""
+    operation = client.wait_operation(client.rebuild_index(GALLERY).name, timeout_s=WAIT_TIME_MAX_S)
+    assert operation.state is OperationState.SUCCEEDED, operation.error
+    return operation
+
+
+def wait_until(client: Client, holds: Callable[[Gallery], bool]) -> Gallery:
+    """The gallery once something holds of it."""
+    end_s = time.monotonic() + WAIT_TIME_MAX_S
+    while True:
+        gallery = client.get_gallery(GALLERY)
+        if holds(gallery):
+            return gallery
+        assert time.monotonic() < end_s, gallery.index_state
+        time.sleep(0.02)
+
+
+def is_ready(gallery: Gallery) -> bool:
+    return gallery.index_state.state is IndexStateName.READY
+
+
+def check_hits(client: Client, probe: Rows, k: int = 5, *, gone: frozenset[int] = frozenset()) -> bool:
+    """Look up one probe with the default effort: every hit is live, its own person and its true cosine.
+
+    Answers whether the first hit is the nearest row of all.
+    """
+    [found] = client.search_faces(GALLERY, embeddings=probe, k=k).embeddings
+    assert len(found.neighbors) == k
+    assert len({one.face_id for one in found.neighbors}) == k
+    for one in found.neighbors:
+        number = number_of(one.face_id)
+        assert number not in gone
+        assert one.identity_id == identity_id(number)
+        assert abs(one.similarity - float(ROWS[number] @ probe)) <= SIMILARITY_TOLERANCE
+    similarities = ROWS @ probe
+    similarities[sorted(gone)] = -1
+    return number_of(found.neighbors[0].face_id) == int(similarities.argmax())
+
+
+def check_exact(client: Client, row_count: int = ROW_COUNT, *, gone: frozenset[int] = frozenset()) -> None:
+    """Exact search answers as numpy does over the rows that are there."""
+    live = np.array([number for number in range(row_count) if number not in gone])
+    probes = np.concatenate([ROWS[:row_count:101], unit_rows(10, DIMENSION, 5)])
+    numbers, similarities = nearest(ROWS[live], probes, 10)
+    answer = client.search_faces(GALLERY, embeddings=probes, k=10, effort=Effort(exact=True))
+    for wanted, wanted_similarities, found in zip(live[numbers], similarities, answer.embeddings, strict=True):
+        assert [one.face_id for one in found.neighbors] == [face_id(int(number)) for number in wanted]
+        assert [one.identity_id for one in found.neighbors] == [identity_id(int(number)) for number in wanted]
+        assert np.allclose([one.similarity for one in found.neighbors], wanted_similarities, atol=SIMILARITY_TOLERANCE)
+
+
+def check_default(client: Client) -> None:
+    """Searches with the default effort agree with numpy but for a few."""
+    found = [check_hits(client, ROWS[number]) for number in range(0, ROW_COUNT, 71)]
+    assert sum(found) >= FOUND_SHARE_MIN * len(found)
+
+
+def gallery_folder(store: Path) -> Path:
+    """Where the one gallery's generations are."""
+    [folder] = (store / "index").iterdir()
+    return folder
+
+
+def only_one_generation(store: Path) -> bool:
+    """Whether there is the current generation and nothing else, no rest of a build either."""
+    folder = gallery_folder(store)
+    current = (folder / "CURRENT").read_text(encoding="utf-8").strip()
+    return {path.name for path in folder.iterdir()} == {"CURRENT", current}
+
+
+@pytest.fixture
+def by_hand(store_path: Path) -> Iterator[tuple[ServerProcess, Client]]:
+    """A server that builds when it is asked, and its gallery of ROW_COUNT faces."""
+    with ServerProcess(store_path, *BY_HAND) as server, server.client() as client:
+        fill(client)
+        yield server, client
+
+
+def test_a_rebuild_reports_its_progress_and_its_result(by_hand: tuple[ServerProcess, Client]) -> None:
+    """RebuildIndex answers at once with an operation whose progress only grows and whose result is what serves then;
+    the same request id names the same operation.
+    """
+    _, client = by_hand
+    before = client.get_gallery(GALLERY)
+    assert before.index_state.state is IndexStateName.FLAT
+    started = client.rebuild_index(GALLERY, request_id="rebuild-1")
+    assert started.gallery == GALLERY
+    assert not started.is_done
+    assert client.rebuild_index(GALLERY, request_id="rebuild-1").name == started.name
+    seen: list[Operation] = [started]
+    while not seen[-1].is_done:
+        seen.append(client.get_operation(started.name))
+        time.sleep(0.01)
+    progress = [one.progress for one in seen]
+    assert progress == sorted(progress)
+    assert progress[-1] == 1
+    assert any(0 < share < 1 for share in progress)
+    assert any(one.stage for one in seen)
+    result = seen[-1].rebuild_index
+    assert seen[-1].state is OperationState.SUCCEEDED
+    assert result is not None
+    after = wait_until(client, is_ready)
+    assert after.index_state.generation == result.generation != ""
+    assert (result.rows, after.index_state.indexed_rows, after.index_state.tail_rows) == (ROW_COUNT, ROW_COUNT, 0)
+    assert after.index_state.ladder
+    assert after.revision == before.revision, "a build writes nothing that anybody could have to read"
+    assert [one.name for one in client.list_operations(gallery=GALLERY)] == [started.name]
+    check_exact(client)
+    check_default(client)
+
+
+def test_an_operation_that_succeeded_says_ready(by_hand: tuple[ServerProcess, Client]) -> None:
+    """Whoever waited for a rebuild finds READY in its result and in the gallery, not the end of building."""
+    _, client = by_hand
+    for _ in range(2):
+        result = rebuild(client).rebuild_index
+        assert result is not None
+        assert result.index_state.state is IndexStateName.READY
+        assert client.get_gallery(GALLERY).index_state.state is IndexStateName.READY
+
+
+def test_searches_go_on_during_a_rebuild(by_hand: tuple[ServerProcess, Client]) -> None:
+    """Threads that search before, during and after two rebuilds get no error, no wrong person and no missing answer,
+    while faces are enrolled.
+    """
+    _, client = by_hand
+    is_over = threading.Event()
+
+    def search(seed: int) -> list[bool]:
+        numbers, found = np.random.default_rng(seed), []
+        while not is_over.is_set():
+            found.append(check_hits(client, ROWS[numbers.integers(ROW_COUNT)]))
+        return found
+
+    with ThreadPoolExecutor(3) as threads:
+        running = [threads.submit(search, seed) for seed in range(3)]
+        try:
+            first, second = rebuild(client).rebuild_index, rebuild(client).rebuild_index
+        finally:
+            is_over.set()
+        found = [was_found for one in running for was_found in one.result()]
+    assert first is not None
+    assert second is not None
+    assert first.generation != second.generation
+    assert len(found) > 50
+    assert sum(found) >= FOUND_SHARE_MIN * len(found)
+
+
+def test_a_cancelled_rebuild_changes_nothing(by_hand: tuple[ServerProcess, Client]) -> None:
+    """A cancelled operation ends with CANCELLED and its reason, the gallery is served as before, its folder keeps no
+    rest, and the next rebuild succeeds.
+    """
+    server, client = by_hand
+    generation = rebuild(client).rebuild_index
+    assert generation is not None
+    operation = client.rebuild_index(GALLERY)
+    while client.get_operation(operation.name).state is OperationState.PENDING:
+        time.sleep(0.005)
+    client.cancel_operation(operation.name)
+    ended = client.wait_operation(operation.name, timeout_s=WAIT_TIME_MAX_S)
+    assert ended.state is OperationState.CANCELLED
+    assert ended.error is not None
+    assert ended.rebuild_index is None
+    gallery = wait_until(client, is_ready)
+    assert gallery.index_state.generation == generation.generation
+    assert gallery.index_state.detail == ""
+    assert only_one_generation(server.data)
+    check_default(client)
+    rebuild(client)
+    check_default(client)
+
+
+@pytest.mark.parametrize("ends_well", [False, True], ids=["killed", "ended"])
+def test_a_restart_ends_the_operations_of_the_server_before(store_path: Path, *, ends_well: bool) -> None:
+    """A rebuild under way when the server ends is no longer under way after the restart: FAILED with
+    SERVER_RESTARTED after a kill, CANCELLED when the server ended well; another one succeeds.
+    """
+    with ServerProcess(store_path, *BY_HAND) as server, server.client() as client:
+        fill(client)
+        operation = client.rebuild_index(GALLERY)
+        while client.get_operation(operation.name).state is OperationState.PENDING:
+            time.sleep(0.005)
+        if ends_well:
+            assert server.end() == 0
+        else:
+            server.kill()
+    with ServerProcess(store_path, *BY_HAND) as server, server.client() as client:
+        after = client.get_operation(operation.name)
+        assert after.state is (OperationState.CANCELLED if ends_well else OperationState.FAILED)
+        assert after.end_time is not None
+        assert after.error is not None
+        assert ends_well or after.error.reason == "SERVER_RESTARTED"
+        assert client.get_gallery(GALLERY).index_state.state is IndexStateName.FLAT
+        check_exact(client)
+        rebuild(client)
+        check_default(client)
+    assert only_one_generation(store_path), "the folder of the build that died is still there"
+
+
+def test_an_index_is_built_and_rebuilt_without_being_asked(store_path: Path) -> None:
+    """A gallery that outgrows exact search gets a generation, and another one when the tail outgrows its share."""
+    with ServerProcess(store_path, *SMALL_FLAT) as server, server.client() as client:
+        fill(client, 900)
+        assert client.get_gallery(GALLERY).index_state.state is IndexStateName.FLAT
+        enroll(client, 900, 2000)
+        first = wait_until(client, lambda one: is_ready(one) and one.index_state.tail_rows <= 500).index_state
+        assert first.indexed_rows + first.tail_rows == 2000
+        check_exact(client, 2000)
+        enroll(client, 2000, ROW_COUNT)
+        second = wait_until(client, lambda one: is_ready(one) and one.index_state.generation != first.generation)
+        assert second.index_state.indexed_rows > first.indexed_rows
+        check_exact(client)
+        check_default(client)
+        assert {one.state for one in client.list_operations()} == {OperationState.SUCCEEDED}
+
+
+def test_manual_rebuild_leaves_a_gallery_alone(store_path: Path) -> None:
+    """A gallery whose policy says manual_rebuild is searched exactly until somebody asks for an index."""
+    with ServerProcess(store_path, *SMALL_FLAT) as server, server.client() as client:
+        fill(client, policy=IndexPolicy(manual_rebuild=True))
+        time.sleep(1.0)
+        assert client.get_gallery(GALLERY).index_state.state is IndexStateName.FLAT
+        assert list(client.list_operations()) == []
+        rebuild(client)
+        assert is_ready(wait_until(client, is_ready))
+
+
+def test_a_small_gallery_stays_flat(store_path: Path) -> None:
+    """A rebuild of a gallery that is small enough for exact search succeeds and builds nothing; one of a gallery that
+    is not there is refused.
+    """
+    with ServerProcess(store_path) as server, server.client() as client:
+        fill(client, 500)
+        result = rebuild(client).rebuild_index
+        assert result is None or result.generation == ""
+        assert client.get_gallery(GALLERY).index_state.state is IndexStateName.FLAT
+        check_exact(client, 500)
+        with pytest.raises(NotFound) as caught:
+            client.rebuild_index("nobody")
+        assert caught.value.reason == "GALLERY_NOT_FOUND"
+
+
+def test_deleted_faces_are_tombstones_that_nobody_sees(by_hand: tuple[ServerProcess, Client]) -> None:
+    """Faces deleted after a generation was built are counted as tombstones, never appear, and cost no answer a hit:
+    not for their own vectors, not when they were all the nearest ones. The next generation holds none.
+    """
+    _, client = by_hand
+    rebuild(client)
+    probe = unit_rows(1, DIMENSION, 21)[0]
+    nearest_numbers = np.argsort(-(ROWS @ probe))[:300].tolist()
+    gone = frozenset(nearest_numbers) | frozenset(number for number in range(ROW_COUNT) if number % PERSON_COUNT == 7)
+    client.delete_faces(GALLERY, [face_id(number) for number in nearest_numbers])
+    deleted = client.delete_identity(GALLERY, "person-7")
+    assert deleted.deleted_faces == len(gone) - 300
+    state = client.get_gallery(GALLERY, min_revision=deleted.revision).index_state
+    assert state.tombstones == len(gone)
+    check_hits(client, probe, k=100, gone=gone)
+    for number in sorted(gone)[::10]:
+        check_hits(client, ROWS[number], k=20, gone=gone)
+    check_exact(client, gone=gone)
+    result = rebuild(client).rebuild_index
+    assert result is not None
+    assert result.rows == ROW_COUNT - len(gone)
+    assert wait_until(client, is_ready).index_state.tombstones == 0
+    check_hits(client, probe, k=100, gone=gone)
+    check_exact(client, gone=gone)
+
+
+def test_moved_faces_are_found_under_their_new_owner(by_hand: tuple[ServerProcess, Client]) -> None:
+    """A face that was given to somebody else after the generation was built is answered with its new owner at once."""
+    _, client = by_hand
+    rebuild(client)
+    numbers = list(range(0, 400, 4))
+    moved = client.move_faces(GALLERY, [face_id(number) for number in numbers], "somebody-else")
+    assert moved.moved_count == len(numbers)
+    for number in numbers[::5]:
+        [found] = client.search_faces(GALLERY, embeddings=ROWS[number], k=1).embeddings
+        assert (found.neighbors[0].face_id, found.neighbors[0].identity_id) == (face_id(number), "somebody-else")
+    state = client.get_gallery(GALLERY).index_state
+    assert (state.tombstones, state.tail_rows) == (0, 0)
+
+
+def flip_a_byte(folder: Path, name: str) -> None:
+    content = bytearray((folder / name / "index.faiss").read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / name / "index.faiss").write_bytes(content)
+
+
+def cut_off(folder: Path, name: str) -> None:
+    path = folder / name / "index.faiss"
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def remove_manifest(folder: Path, name: str) -> None:
+    (folder / name / "manifest.json").unlink()
+
+
+def change_manifest(folder: Path, name: str) -> None:
+    path = folder / name / "manifest.json"
+    path.write_text(path.read_text(encoding="utf-8").replace(f'"rows": {ROW_COUNT}', '"rows": 17'), encoding="utf-8")
+
+
+def remove_generation(folder: Path, name: str) -> None:
+    shutil.rmtree(folder / name)
+
+
+def garble_current(folder: Path, _name: str) -> None:
+    (folder / "CURRENT").write_bytes(b"\x00\xff nothing \n")
+
+
+DAMAGES = [flip_a_byte, cut_off, remove_manifest, change_manifest, remove_generation, garble_current]
+
+
+@pytest.fixture(scope="module")
+def store_with_a_generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store that was ended well; to be copied."""
+    store = tmp_path_factory.mktemp("whole") / "store"
+    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
+        fill(client)
+        rebuild(client)
+    return store
+
+
+@pytest.fixture
+def store_to_damage(store_with_a_generation: Path, store_path: Path) -> tuple[Path, Path, str]:
+    """A copy of that store, the folder of its gallery's generations, and the name of the one there."""
+    shutil.copytree(store_with_a_generation, store_path)
+    folder = gallery_folder(store_path)
+    return store_path, folder, (folder / "CURRENT").read_text(encoding="utf-8").strip()
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
+def test_a_damaged_generation_is_never_served(
+    store_to_damage: tuple[Path, Path, str], damage: Callable[[Path, str], None]
+) -> None:
+    """A generation that is not what it should be is refused with a reason, in the state and in the log; answers are
+    exact meanwhile, and a rebuild mends it.
+    """
+    store, folder, name = store_to_damage
+    damage(folder, name)
+    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
+        state = client.get_gallery(GALLERY).index_state
+        assert state.state is IndexStateName.DEGRADED
+        assert state.detail
+        assert state.detail in server.log()
+        assert state.generation == ""
+        check_exact(client)
+        found = [check_hits(client, ROWS[number]) for number in range(0, ROW_COUNT, 71)]
+        assert all(found), "without a generation every search is exact"
+        rebuild(client)
+        assert is_ready(client.get_gallery(GALLERY))
+        check_default(client)
+    assert only_one_generation(store)
+
+
+def test_a_damaged_generation_is_rebuilt_without_being_asked(store_to_damage: tuple[Path, Path, str]) -> None:
+    """Where rebuilds are automatic, a refused generation is replaced soon after the start."""
+    store, folder, name = store_to_damage
+    flip_a_byte(folder, name)
+    with ServerProcess(store, *SMALL_FLAT) as server, server.client() as client:
+        check_exact(client)
+        state = wait_until(client, is_ready).index_state
+        assert state.generation not in {"", name}
+        assert state.detail == ""
+        assert name in server.log()
+        check_default(client)
+
+
+def test_a_build_that_cannot_be_published_fails(store_to_damage: tuple[Path, Path, str]) -> None:
+    """When the disk refuses what a build made, the operation ends as FAILED with what the system said, the gallery
+    is answered exactly and says so, and a rebuild succeeds once the obstacle is gone.
+    """
+    store, folder, _ = store_to_damage
+    (folder / "CURRENT").unlink()
+    (folder / "CURRENT").mkdir()
+    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
+        operation = client.wait_operation(client.rebuild_index(GALLERY).name, timeout_s=WAIT_TIME_MAX_S)
+        assert operation.state is OperationState.FAILED
+        assert operation.error is not None
+        assert "CURRENT" in operation.error.message
+        state = client.get_gallery(GALLERY).index_state
+        assert (state.state, state.generation) == (IndexStateName.DEGRADED, "")
+        check_exact(client)
+        (folder / "CURRENT").rmdir()
+        rebuild(client)
+        assert is_ready(client.get_gallery(GALLERY))
+        check_default(client)
+    assert only_one_generation(store)
