@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 
-__all__ = ["print_table", "write_json"]
+__all__ = ["print_table", "write_json", "write_markdown"]
 
 HEADINGS = ("figure", "value", "beside", "ratio", "wanted", "")
 PIPE_COLUMNS = 140
@@ -21,6 +21,15 @@ def write_json(path: Path, facts: dict[str, object], figures: Sequence[Figure], 
     path.parent.mkdir(parents=True, exist_ok=True)
     content = {**facts, "figures": [figure.to_json() for figure in figures], "skipped": skipped}
     path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+
+def write_markdown(path: Path, facts: dict[str, object], figures: Sequence[Figure]) -> None:
+    """The table and what each figure compares, ready to be pasted into docs/BENCHMARKS.md."""
+    lines = [f"{facts['rows']:,} rows, commit {facts['commit']}, {facts['time']}.", ""]
+    lines += ["| " + " | ".join(HEADINGS) + " |", "| " + " | ".join("---" for _ in HEADINGS) + " |"]
+    lines += ["| `" + "` | ".join([cells[0], " | ".join(cells[1:])]) + " |" for cells in map(_cells, figures)]
+    lines += ["", *(f"- `{figure.name}`: {figure.detail}." for figure in figures)]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def print_table(figures: Sequence[Figure]) -> None:

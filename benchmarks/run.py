@@ -23,7 +23,7 @@ from benchmarks import (
 )
 from benchmarks.figures import Figure
 from benchmarks.machine import REPOSITORY, commit, machine
-from benchmarks.report import print_table, write_json
+from benchmarks.report import print_table, write_json, write_markdown
 from benchmarks.workbench import Workbench
 
 __all__ = ["main"]
@@ -68,7 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name, reason in skipped.items():
         print(f"{name}: left out: {reason}")
     write_json(chosen.json, facts, figures, skipped)
-    print(f"written to {chosen.json}")
+    write_markdown(chosen.json.with_suffix(".md"), facts, figures)
+    print(f"written to {chosen.json} and {chosen.json.with_suffix('.md').name}")
     return 0
 
 

@@ -7,6 +7,7 @@ import signal
 import socket
 import stat
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -21,6 +22,7 @@ from mien.v1 import operations_service_pb2, recognition_service_pb2
 
 DIMENSION = 8
 NOT_STARTED_TIMEOUT_S = 60
+STUCK_S = 2.0
 INFO = operations_service_pb2.GetServerInfoRequest()
 
 
@@ -115,6 +117,14 @@ def test_what_is_no_store_is_refused(server_process: Any, tmp_path: Path, damage
     assert "Traceback" not in log
 
 
+def _wait_until_stuck(sent: list[int]) -> None:
+    """Wait until nothing more has been sent for a while."""
+    count = -1
+    while count != len(sent):
+        count = len(sent)
+        time.sleep(STUCK_S)
+
+
 @pytest.mark.parametrize("damaged", ["FORMAT", "meta/data.mdb"])
 def test_a_damaged_store_is_refused(server_process: Any, store_path: Path, damaged: str) -> None:
     """A store whose files make no sense is refused in one line that names the path, and left as it is."""
@@ -149,7 +159,7 @@ def test_a_second_signal_ends_what_still_runs(
 
     stream = server.recognition.StreamSearch(requests())
     assert next(stream).sequence == 1
-    until(lambda: len(sent) > 10)  # nobody takes the further answers: 8 MB each, more than the way holds
+    _wait_until_stuck(sent)  # nobody takes the further answers: 8 MB each, more than the way holds
     server.process.send_signal(signal.SIGTERM)
     until(lambda: "ending" in server_process.log())
     with pytest.raises(subprocess.TimeoutExpired):
