@@ -15,7 +15,6 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 
 from mien_client import Client, DecisionPolicy, Effort, EnrollItem, EnrollRows

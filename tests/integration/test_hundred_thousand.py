@@ -123,7 +123,7 @@ def searched(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Searched]:
         assert server.end() == 0
     with ServerProcess(store, SETTING) as server, server.client() as client:
         after = passage(client, probes)
-    yield Searched(before, after, *nearest(rows, probes, K))
+    return Searched(before, after, *nearest(rows, probes, K))
 
 
 @pytest.fixture(params=["before", "after"])
@@ -154,7 +154,10 @@ def test_the_default_effort_agrees_with_exact_search(searched: Searched, part: P
     """Without an effort, the nearest face of a probe whose person is enrolled is numpy's for at least 99 of 100, as
     the answer's recall estimate says.
     """
-    right = [of_probe[0] == face_id(wanted[0]) for of_probe, wanted in zip(part.by_default.face_ids, searched.numbers)]
+    right = [
+        of_probe[0] == face_id(wanted[0])
+        for of_probe, wanted in zip(part.by_default.face_ids, searched.numbers, strict=True)
+    ]
     agreement = sum(right[:MATED_COUNT]) / MATED_COUNT
     strangers = sum(right[MATED_COUNT:]) / STRANGER_COUNT
     explanation = part.by_default.explanation

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -137,7 +137,7 @@ def test_pairs_of_photographs_are_verified(client: Client, photographs: Photogra
 def test_a_photograph_is_verified_against_an_identity(client: Client, photographs: Photographs) -> None:
     """A photograph is the SAME as its own person of the gallery and DIFFERENT from another."""
     people = list(photographs.looked_up)
-    for person, other in zip(people[:4], people[1:5], strict=True):
+    for person, other in pairwise(people):
         photograph = photographs.looked_up[person][0]
         assert client.verify_faces(photograph, EnrolledIdentity(person), gallery=GALLERY).is_same
         assert not client.verify_faces(photograph, EnrolledIdentity(other), gallery=GALLERY).is_same

@@ -33,7 +33,7 @@ def allowed_rows(view: GalleryView, row_filter: Filter) -> Bitmap | None:
     if row_filter.is_empty:
         return None
     allowed: Bitmap | None = None
-    numbers = allowed_identities(view, row_filter)
+    numbers = allowed_identities(view, row_filter, "options.filter")
     if numbers is not None:
         allowed = _rows_of_identities(view, numbers)
     excluded = _numbers_of(view, row_filter.excluded_identity_ids)
@@ -46,10 +46,13 @@ def allowed_rows(view: GalleryView, row_filter: Filter) -> Bitmap | None:
     return allowed
 
 
-def allowed_identities(view: GalleryView, row_filter: Filter) -> Numbers | None:
+def allowed_identities(view: GalleryView, row_filter: Filter, path: str) -> Numbers | None:
     """Numbers of the identities that the filter's parts on identities allow, ascending; None when all are.
 
     Exclusions are left out: the caller applies them, for they are usually few.
+
+    Args:
+        path: where the filter stands in the request, for errors.
 
     Raises:
         InvalidArgument: FILTER_INVALID.
@@ -61,7 +64,7 @@ def allowed_identities(view: GalleryView, row_filter: Filter) -> Numbers | None:
         numbers = _intersection(numbers, np.sort(view.identities_with_label(key, value)))
     for position, condition in enumerate(row_filter.conditions):
         if condition.subject in {ConditionSubject.IDENTITY_LABEL, ConditionSubject.IDENTITY_CREATE_TIME}:
-            field = f"options.filter.conditions[{position}]"
+            field = f"{path}.conditions[{position}]"
             numbers = _intersection(numbers, _identity_condition(view, condition, field))
     return numbers
 

@@ -82,7 +82,7 @@ class Identities:
         if row_filter.is_empty:
             return view.identities(after, limit)
         excluded = set(row_filter.excluded_identity_ids)
-        numbers = allowed_identities(view, row_filter)
+        numbers = allowed_identities(view, row_filter, "filter")
         if numbers is not None:
             ids = sorted(set(view.identity_ids(numbers)) - excluded, key=str.encode)
             later = [identity_id for identity_id in ids if identity_id.encode() > after.encode()][:limit]
