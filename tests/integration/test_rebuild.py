@@ -288,6 +288,18 @@ def test_an_index_is_built_and_rebuilt_without_being_asked(store_path: Path) -> 
         assert {one.state for one in client.list_operations()} == {OperationState.SUCCEEDED}
 
 
+def test_an_index_is_rebuilt_when_too_many_of_its_faces_are_gone(store_path: Path) -> None:
+    """When more than their share of a generation's faces were deleted, another one is built without being asked."""
+    with ServerProcess(store_path, *SMALL_FLAT, "index.tombstone_share_max=0.1") as server, server.client() as client:
+        fill(client)
+        first = wait_until(client, lambda one: is_ready(one) and not one.index_state.tail_rows).index_state
+        gone = frozenset(range(0, ROW_COUNT, 7))
+        client.delete_faces(GALLERY, [face_id(number) for number in sorted(gone)])
+        second = wait_until(client, lambda one: is_ready(one) and one.index_state.generation != first.generation)
+        assert second.index_state.tombstones == 0
+        check_exact(client, gone=gone)
+
+
 def test_manual_rebuild_leaves_a_gallery_alone(store_path: Path) -> None:
     """A gallery whose policy says manual_rebuild is searched exactly until somebody asks for an index."""
     with ServerProcess(store_path, *SMALL_FLAT) as server, server.client() as client:

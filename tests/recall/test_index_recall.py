@@ -101,7 +101,8 @@ def test_the_measured_ladder_holds_for_faces_it_never_saw(measured: Measured) ->
     for step in measured.generation.manifest.ladder:
         found = answers(measured.rows, measured.generation, measured.probes, EffortChoice(step=step.step))
         share = step.rank1_agreement
-        deviation = np.sqrt(share * (1 - share) * (1 / PROBES + 1 / measured.generation.manifest.probe_count))
+        # Half of the build's probes stand for the easy seven eighths.
+        deviation = np.sqrt(share * (1 - share) * (1 / PROBES + 2 / measured.generation.manifest.probe_count))
         allowed = 0.01 + SAMPLING_DEVIATIONS * deviation
         assert agreement(found, measured.exact) == pytest.approx(share, abs=allowed), step
         assert recall_at_10(found, measured.exact) == pytest.approx(step.recall_at_10, abs=0.03), step

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import io
 import os
 import random
+import time
 from pathlib import Path
 
+import psutil
 import pytest
+from PIL import Image
 
+from mien_client import OperationState, row_batches
 from tests.recovery.kill_rounds import SEED_VARIABLE, KillRounds
+from tests.server_processes import ServerProcess
+from tests.unit_rows import unit_rows
 
 ROUND_COUNT = 20
 INDEX_ROUND_EVERY = 3
+ORPHAN_TIME_MAX_S = 30.0
 
 
 @pytest.mark.slow
@@ -28,3 +36,31 @@ def test_a_killed_server_loses_no_answered_write(store_path: Path) -> None:
     print(rounds.report())
     assert rounds.pending_count
     assert rounds.builds_killed
+
+
+def grey_picture() -> bytes:
+    """A photograph of nobody."""
+    file = io.BytesIO()
+    Image.new("L", (64, 64), 128).save(file, "PNG")
+    return file.getvalue()
+
+
+def test_a_killed_server_leaves_no_process_behind(store_path: Path) -> None:
+    """The embedding workers and the index builder of a server that was killed end by themselves."""
+    rows = unit_rows(5000, 64)
+    with ServerProcess(store_path, "index.flat_rows_min=1000", "index.flat_bytes_max=1") as server:
+        with server.client() as client:
+            client.detect_faces([grey_picture()])
+            client.create_gallery("people", precomputed="made-1", dimension=64)
+            for ack in client.stream_enroll("people", row_batches(rows, [f"person-{row}" for row in range(len(rows))])):
+                assert ack.error is None
+            operation = client.rebuild_index("people")
+            while client.get_operation(operation.name).state is OperationState.PENDING:
+                time.sleep(0.005)
+        children = psutil.Process(server.pid).children(recursive=True)
+        commands = " ".join(argument for child in children for argument in child.cmdline())
+        assert "embedding.worker" in commands
+        assert "index.builder" in commands
+        server.kill()
+    _, alive = psutil.wait_procs(children, timeout=ORPHAN_TIME_MAX_S)
+    assert alive == []

@@ -44,16 +44,25 @@ MANIFEST = Manifest(
 @pytest.mark.parametrize(
     ("effort", "step"),
     [
-        (EffortChoice(), 2),
+        (EffortChoice(), 3),
         (EffortChoice(recall_target=0.5), 1),
-        (EffortChoice(recall_target=0.9990000128746033), 2),
+        (EffortChoice(recall_target=0.8), 1),
+        (EffortChoice(recall_target=0.81), 2),
+        (EffortChoice(recall_target=0.9980000257492065), 2),
         (EffortChoice(recall_target=1.0), 3),
         (EffortChoice(step=1, recall_target=1.0), 1),
     ],
 )
 def test_the_cheapest_step_that_met_the_target_is_taken(effort: EffortChoice, step: int) -> None:
-    """A target gets the first step whose measured agreement met it, float32 rounding forgiven; a step gets itself."""
+    """A target gets the first step that missed half as often as it allows, float32 rounding forgiven; a step itself."""
     assert choose_step(MANIFEST, effort) == LADDER[step - 1]
+
+
+def test_a_target_that_is_barely_met_is_met() -> None:
+    """Where no step has room to spare the first that met the target is taken, not exact search."""
+    manifest = replace(MANIFEST, ladder=LADDER[:2])
+    assert choose_step(manifest, EffortChoice(recall_target=0.999)) == LADDER[1]
+    assert choose_step(manifest, EffortChoice(recall_target=0.9990000128746033)) == LADDER[1]
 
 
 def test_a_target_that_no_step_met_is_searched_exactly_and_says_so() -> None:

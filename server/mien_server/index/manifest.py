@@ -46,7 +46,7 @@ class LadderStep:
         rescored: candidates compared again exactly for each probe.
         rank1_agreement: share of the probes whose best row was as similar as exact search's, [0, 1].
         recall_at_10: mean share of exact search's ten best that were found, [0, 1].
-        milliseconds: one probe on one thread, rescoring included, on the machine that built it.
+        milliseconds: processor time of one probe, rescoring included, on the machine that built it.
     """
 
     step: int

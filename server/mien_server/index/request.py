@@ -19,8 +19,8 @@ class EffortChoice:
     """How hard to look; the first of `exact`, `step`, `recall_target` that is set counts.
 
     Attributes:
-        recall_target: take the cheapest step of the generation's ladder that met this rank-1 agreement with exact
-            search, (0, 1]; exact search when none did. None means the target the generation was built with.
+        recall_target: take the cheapest step of the generation's ladder that surely met this rank-1 agreement with
+            exact search, (0, 1]; exact search when none met it. None means the target the generation was built with.
         step: take this step of the ladder; 1 is the cheapest.
         exact: compare with every row.
     """
