@@ -1,145 +1,42 @@
-"""Index generations of a serving process: built beside the one that serves, swapped, cancelled, lost, damaged, rebuilt.
-
-Searches are compared with numpy all the while. Galleries are small: the settings below give any of more than 1,000
-faces an index.
-"""
+"""Index generations of a serving process: built beside the one that serves, swapped, cancelled, lost, outgrown."""
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from mien_client import (
-    Client,
-    Effort,
-    Gallery,
-    IndexPolicy,
-    IndexStateName,
-    NotFound,
-    Operation,
-    OperationState,
-    row_batches,
+from mien_client import Client, IndexPolicy, IndexStateName, NotFound, Operation, OperationState
+from tests.indexed_gallery import (
+    BY_HAND,
+    DIMENSION,
+    FOUND_SHARE_MIN,
+    GALLERY,
+    PERSON_COUNT,
+    ROW_COUNT,
+    ROWS,
+    SMALL_FLAT,
+    WAIT_TIME_MAX_S,
+    check_default,
+    check_exact,
+    check_hits,
+    enroll,
+    face_id,
+    fill,
+    is_ready,
+    only_one_generation,
+    rebuild,
+    wait_until,
 )
 from tests.server_processes import ServerProcess
-from tests.unit_rows import Rows, nearest, unit_rows
+from tests.unit_rows import unit_rows
 
 pytestmark = pytest.mark.slow
-
-GALLERY = "people"
-DIMENSION, ROW_COUNT, PERSON_COUNT = 48, 3000, 700
-ROWS = unit_rows(ROW_COUNT, DIMENSION, 11)
-SMALL_FLAT = ("index.flat_rows_min=1000", "index.flat_bytes_max=1", "index.tail_rows_min=100")
-BY_HAND = (*SMALL_FLAT, "index.rebuilds_automatically=false")
-SIMILARITY_TOLERANCE = 1e-5
-FOUND_SHARE_MIN = 0.98
-WAIT_TIME_MAX_S = 120.0
-
-
-def face_id(number: int) -> str:
-    return f"face-{number}"
-
-
-def identity_id(number: int) -> str:
-    return f"person-{number % PERSON_COUNT}"
-
-
-def number_of(face: str) -> int:
-    return int(face.removeprefix("face-"))
-
-
-def enroll(client: Client, first: int, last: int) -> None:
-    """Enrol the rows [first, last) of ROWS."""
-    numbers = range(first, last)
-    batches = row_batches(
-        ROWS[first:last], [identity_id(one) for one in numbers], face_ids=[face_id(one) for one in numbers]
-    )
-    for ack in client.stream_enroll(GALLERY, batches):
-        assert ack.error is None
-        assert not ack.row_errors
-
-
-def fill(client: Client, row_count: int = ROW_COUNT, policy: IndexPolicy | None = None) -> None:
-    """Make the gallery of the first rows of ROWS."""
-    client.create_gallery(GALLERY, precomputed="made-1", dimension=DIMENSION, index_policy=policy)
-    enroll(client, 0, row_count)
-
-
-def rebuild(client: Client) -> Operation:
-    """Build a generation and wait for it."""
-    operation = client.wait_operation(client.rebuild_index(GALLERY).name, timeout_s=WAIT_TIME_MAX_S)
-    assert operation.state is OperationState.SUCCEEDED, operation.error
-    return operation
-
-
-def wait_until(client: Client, holds: Callable[[Gallery], bool]) -> Gallery:
-    """The gallery once something holds of it."""
-    end_s = time.monotonic() + WAIT_TIME_MAX_S
-    while True:
-        gallery = client.get_gallery(GALLERY)
-        if holds(gallery):
-            return gallery
-        assert time.monotonic() < end_s, gallery.index_state
-        time.sleep(0.02)
-
-
-def is_ready(gallery: Gallery) -> bool:
-    return gallery.index_state.state is IndexStateName.READY
-
-
-def check_hits(client: Client, probe: Rows, k: int = 5, *, gone: frozenset[int] = frozenset()) -> bool:
-    """Look up one probe with the default effort: every hit is live, its own person and its true cosine.
-
-    Answers whether the first hit is the nearest row of all.
-    """
-    [found] = client.search_faces(GALLERY, embeddings=probe, k=k).embeddings
-    assert len(found.neighbors) == k
-    assert len({one.face_id for one in found.neighbors}) == k
-    for one in found.neighbors:
-        number = number_of(one.face_id)
-        assert number not in gone
-        assert one.identity_id == identity_id(number)
-        assert abs(one.similarity - float(ROWS[number] @ probe)) <= SIMILARITY_TOLERANCE
-    similarities = ROWS @ probe
-    similarities[sorted(gone)] = -1
-    return number_of(found.neighbors[0].face_id) == int(similarities.argmax())
-
-
-def check_exact(client: Client, row_count: int = ROW_COUNT, *, gone: frozenset[int] = frozenset()) -> None:
-    """Exact search answers as numpy does over the rows that are there."""
-    live = np.array([number for number in range(row_count) if number not in gone])
-    probes = np.concatenate([ROWS[:row_count:101], unit_rows(10, DIMENSION, 5)])
-    numbers, similarities = nearest(ROWS[live], probes, 10)
-    answer = client.search_faces(GALLERY, embeddings=probes, k=10, effort=Effort(exact=True))
-    for wanted, wanted_similarities, found in zip(live[numbers], similarities, answer.embeddings, strict=True):
-        assert [one.face_id for one in found.neighbors] == [face_id(int(number)) for number in wanted]
-        assert [one.identity_id for one in found.neighbors] == [identity_id(int(number)) for number in wanted]
-        assert np.allclose([one.similarity for one in found.neighbors], wanted_similarities, atol=SIMILARITY_TOLERANCE)
-
-
-def check_default(client: Client) -> None:
-    """Searches with the default effort agree with numpy but for a few."""
-    found = [check_hits(client, ROWS[number]) for number in range(0, ROW_COUNT, 71)]
-    assert sum(found) >= FOUND_SHARE_MIN * len(found)
-
-
-def gallery_folder(store: Path) -> Path:
-    """Where the one gallery's generations are."""
-    [folder] = (store / "index").iterdir()
-    return folder
-
-
-def only_one_generation(store: Path) -> bool:
-    """Whether there is the current generation and nothing else, no rest of a build either."""
-    folder = gallery_folder(store)
-    current = (folder / "CURRENT").read_text(encoding="utf-8").strip()
-    return {path.name for path in folder.iterdir()} == {"CURRENT", current}
 
 
 @pytest.fixture
@@ -364,111 +261,3 @@ def test_moved_faces_are_found_under_their_new_owner(by_hand: tuple[ServerProces
         assert (found.neighbors[0].face_id, found.neighbors[0].identity_id) == (face_id(number), "somebody-else")
     state = client.get_gallery(GALLERY).index_state
     assert (state.tombstones, state.tail_rows) == (0, 0)
-
-
-def flip_a_byte(folder: Path, name: str) -> None:
-    content = bytearray((folder / name / "index.faiss").read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    (folder / name / "index.faiss").write_bytes(content)
-
-
-def cut_off(folder: Path, name: str) -> None:
-    path = folder / name / "index.faiss"
-    path.write_bytes(path.read_bytes()[:-100])
-
-
-def remove_manifest(folder: Path, name: str) -> None:
-    (folder / name / "manifest.json").unlink()
-
-
-def change_manifest(folder: Path, name: str) -> None:
-    path = folder / name / "manifest.json"
-    path.write_text(path.read_text(encoding="utf-8").replace(f'"rows": {ROW_COUNT}', '"rows": 17'), encoding="utf-8")
-
-
-def remove_generation(folder: Path, name: str) -> None:
-    shutil.rmtree(folder / name)
-
-
-def garble_current(folder: Path, _name: str) -> None:
-    (folder / "CURRENT").write_bytes(b"\x00\xff nothing \n")
-
-
-DAMAGES = [flip_a_byte, cut_off, remove_manifest, change_manifest, remove_generation, garble_current]
-
-
-@pytest.fixture(scope="module")
-def store_with_a_generation(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store that was ended well; to be copied."""
-    store = tmp_path_factory.mktemp("whole") / "store"
-    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
-        fill(client)
-        rebuild(client)
-    return store
-
-
-@pytest.fixture
-def store_to_damage(store_with_a_generation: Path, store_path: Path) -> tuple[Path, Path, str]:
-    """A copy of that store, the folder of its gallery's generations, and the name of the one there."""
-    shutil.copytree(store_with_a_generation, store_path)
-    folder = gallery_folder(store_path)
-    return store_path, folder, (folder / "CURRENT").read_text(encoding="utf-8").strip()
-
-
-@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: damage.__name__)
-def test_a_damaged_generation_is_never_served(
-    store_to_damage: tuple[Path, Path, str], damage: Callable[[Path, str], None]
-) -> None:
-    """A generation that is not what it should be is refused with a reason, in the state and in the log; answers are
-    exact meanwhile, and a rebuild mends it.
-    """
-    store, folder, name = store_to_damage
-    damage(folder, name)
-    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
-        state = client.get_gallery(GALLERY).index_state
-        assert state.state is IndexStateName.DEGRADED
-        assert state.detail
-        assert state.detail in server.log()
-        assert state.generation == ""
-        check_exact(client)
-        found = [check_hits(client, ROWS[number]) for number in range(0, ROW_COUNT, 71)]
-        assert all(found), "without a generation every search is exact"
-        rebuild(client)
-        assert is_ready(client.get_gallery(GALLERY))
-        check_default(client)
-    assert only_one_generation(store)
-
-
-def test_a_damaged_generation_is_rebuilt_without_being_asked(store_to_damage: tuple[Path, Path, str]) -> None:
-    """Where rebuilds are automatic, a refused generation is replaced soon after the start."""
-    store, folder, name = store_to_damage
-    flip_a_byte(folder, name)
-    with ServerProcess(store, *SMALL_FLAT) as server, server.client() as client:
-        check_exact(client)
-        state = wait_until(client, is_ready).index_state
-        assert state.generation not in {"", name}
-        assert state.detail == ""
-        assert name in server.log()
-        check_default(client)
-
-
-def test_a_build_that_cannot_be_published_fails(store_to_damage: tuple[Path, Path, str]) -> None:
-    """When the disk refuses what a build made, the operation ends as FAILED with what the system said, the gallery
-    is answered exactly and says so, and a rebuild succeeds once the obstacle is gone.
-    """
-    store, folder, _ = store_to_damage
-    (folder / "CURRENT").unlink()
-    (folder / "CURRENT").mkdir()
-    with ServerProcess(store, *BY_HAND) as server, server.client() as client:
-        operation = client.wait_operation(client.rebuild_index(GALLERY).name, timeout_s=WAIT_TIME_MAX_S)
-        assert operation.state is OperationState.FAILED
-        assert operation.error is not None
-        assert "CURRENT" in operation.error.message
-        state = client.get_gallery(GALLERY).index_state
-        assert (state.state, state.generation) == (IndexStateName.DEGRADED, "")
-        check_exact(client)
-        (folder / "CURRENT").rmdir()
-        rebuild(client)
-        assert is_ready(client.get_gallery(GALLERY))
-        check_default(client)
-    assert only_one_generation(store)

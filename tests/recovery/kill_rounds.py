@@ -10,271 +10,29 @@ from __future__ import annotations
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from mien_client import Client, Effort, EnrollItem, EnrollRows, Operation, Unavailable
-from tests.server_processes import ServerProcess, connect
-from tests.unit_rows import Rows, nearest, unit_rows
+from mien_client import Client, Effort, Operation
+from tests.recovery.kill_worker import DIMENSION, GALLERY, Faces, KnownFace, Worker, leaves
+from tests.server_processes import ServerProcess
+from tests.unit_rows import nearest
 
 __all__ = ["SEED_VARIABLE", "KillRounds"]
 
 SEED_VARIABLE = "MIEN_KILL_SEED"
 """Environment variable that repeats the choices of an earlier run."""
 
-GALLERY = "people"
-DIMENSION = 32
 WORKER_COUNT = 4
-SHARED_IDENTITY_COUNT = 4
-"""Identities that every worker gives faces to."""
-FACES_EACH_MAX = 400
-"""Above it a worker deletes more than it enrols."""
 LOAD_TIME_MAX_S = 0.8
 BUILD_TIME_MAX_S = 5.0
 PAGE_SIZE = 1000
-VECTOR_TOLERANCE = 1e-6
 SIMILARITY_TOLERANCE = 1e-5
 
 INDEX_SETTINGS = ("index.flat_rows_min=300", "index.flat_bytes_max=1", "index.tail_rows_min=200")
 """A gallery of more than 300 faces gets an index."""
-
-
-@dataclass(frozen=True, eq=False)
-class KnownFace:
-    """A face as the store must hold it."""
-
-    identity_id: str
-    vector: Rows
-
-    def is_same(self, other: KnownFace) -> bool:
-        return self.identity_id == other.identity_id and np.allclose(self.vector, other.vector, atol=VECTOR_TOLERANCE)
-
-
-Faces = Mapping[str, KnownFace]
-
-
-@dataclass(frozen=True)
-class Write:
-    """One write of a worker.
-
-    Attributes:
-        faces: every face that it touches, as it leaves them; None: deleted.
-        identities: the identities that it makes (True) or deletes (False).
-        send: sends it and answers with the revision; the same request id each time.
-    """
-
-    faces: Mapping[str, KnownFace | None]
-    identities: Mapping[str, bool]
-    send: Callable[[Client], int]
-
-
-def leaves(faces: Mapping[str, KnownFace | None], found: Faces) -> bool:
-    """Whether these faces were found exactly so."""
-    for face_id, wanted in faces.items():
-        there = found.get(face_id)
-        if (wanted is None) != (there is None):
-            return False
-        if wanted is not None and there is not None and not wanted.is_same(there):
-            return False
-    return True
-
-
-@dataclass
-class Worker:
-    """Writes until the server is gone; `faces` and `identities` are what was acknowledged."""
-
-    name: str
-    faces: dict[str, KnownFace] = field(default_factory=dict)
-    identities: set[str] = field(default_factory=set)
-    gone: list[Rows] = field(default_factory=list)
-    pending: list[Write] = field(default_factory=list)
-    revision: int = 0
-    write_count: int = 0
-    _choices: random.Random = field(default_factory=random.Random)
-    _made_count: int = 0
-
-    def run(self, address: str, seed: str) -> None:
-        """Write to the server at the address until it is killed."""
-        self._choices = random.Random(seed)
-        with connect(address) as client:
-            try:
-                while True:
-                    self._step(client)
-            except Unavailable:
-                return
-
-    def _step(self, client: Client) -> None:
-        is_full = len(self.faces) > FACES_EACH_MAX
-        kinds = [self._enroll_items, self._move, self._delete_faces, self._delete_identity, self._stream]
-        weights = [2, 3, 3, 6, 0] if is_full else [6, 3, 1, 1, 3]
-        self._choices.choices(kinds, weights)[0](client)
-
-    def _send(self, client: Client, write: Write) -> None:
-        self.pending.append(write)
-        self.acknowledge(write.send(client))
-
-    def acknowledge(self, revision: int) -> None:
-        """The first write under way is durable."""
-        write = self.pending.pop(0)
-        self.revision = max(self.revision, revision)
-        self.write_count += 1
-        self.apply(write)
-
-    def apply(self, write: Write) -> None:
-        """Take over what a write does."""
-        for face_id, face in write.faces.items():
-            if face_id in self.faces and face is None:
-                self.gone.append(self.faces[face_id].vector)
-            if face is None:
-                self.faces.pop(face_id, None)
-            else:
-                self.faces[face_id] = face
-        for identity_id, is_made in write.identities.items():
-            if is_made:
-                self.identities.add(identity_id)
-            else:
-                self.identities.discard(identity_id)
-
-    def settle(self, found: Faces, client: Client) -> None:
-        """Decide for each write under way whether it is there, and send it again: it must have happened once."""
-        before = {face_id: self.faces.get(face_id) for write in self.pending for face_id in write.faces}
-        fates = []
-        for write in self.pending:
-            is_there = leaves(write.faces, found)
-            is_absent = leaves({face_id: before[face_id] for face_id in write.faces}, found)
-            assert is_there != is_absent, f"a write of {len(write.faces)} faces is half there"
-            fates.append(is_there)
-        assert fates == sorted(fates, reverse=True), f"batches of one stream are there out of order: {fates}"
-        while self.pending:
-            self.acknowledge(self.pending[0].send(client))
-
-    # --- writes -------------------------------------------------------------------------------------------------
-
-    def _new_name(self, kind: str) -> str:
-        self._made_count += 1
-        return f"{self.name}-{kind}{self._made_count}"
-
-    def _some_identity(self) -> str:
-        """A shared one, one of this worker's, or a new one."""
-        kind = self._choices.random()
-        own = sorted(one for one in self.identities if one.startswith(self.name))
-        if kind < 0.2:
-            return f"shared-{self._choices.randrange(SHARED_IDENTITY_COUNT)}"
-        if kind < 0.7 and own:
-            return self._choices.choice(own)
-        return self._new_name("person")
-
-    def _new_faces(self, count: int) -> dict[str, KnownFace]:
-        vectors = unit_rows(count, DIMENSION, self._choices.getrandbits(64))
-        return {self._new_name("face"): KnownFace(self._some_identity(), vector) for vector in vectors}
-
-    def _enroll_items(self, client: Client) -> None:
-        faces = self._new_faces(self._choices.randint(1, 8))
-        request_id = self._new_name("request")
-        items = [EnrollItem(face.identity_id, embedding=face.vector, face_id=name) for name, face in faces.items()]
-
-        def send(client: Client) -> int:
-            answer = client.enroll_faces(GALLERY, items, request_id=request_id)
-            assert [outcome.error for outcome in answer.outcomes] == [None] * len(items)
-            assert not any(outcome.duplicate for outcome in answer.outcomes)
-            return answer.revision
-
-        self._send(client, _enrolment(faces, send))
-
-    def _stream(self, client: Client) -> None:
-        batches = [self._new_faces(self._choices.randint(5, 40)) for _ in range(self._choices.randint(2, 6))]
-        rows = [
-            EnrollRows(
-                np.stack([face.vector for face in faces.values()]),
-                [face.identity_id for face in faces.values()],
-                list(faces),
-                request_id=self._new_name("request"),
-            )
-            for faces in batches
-        ]
-        self.pending += [_enrolment(faces, _row_sender(batch)) for faces, batch in zip(batches, rows, strict=True)]
-        for ack in client.stream_enroll(GALLERY, rows, window=3):
-            assert ack.error is None
-            assert not ack.row_errors
-            assert ack.enrolled_count == len(batches[ack.batch])
-            self.acknowledge(ack.revision)
-
-    def _some_faces(self) -> tuple[list[str], set[str], bool]:
-        """Faces of this worker, whose they are, and whether identities left empty may go: only its own are known."""
-        chosen = self._choices.sample(sorted(self.faces), min(len(self.faces), self._choices.randint(1, 6)))
-        owners = {self.faces[face_id].identity_id for face_id in chosen}
-        is_own = all(owner.startswith(self.name) for owner in owners)
-        return chosen, owners, is_own and self._choices.random() < 0.5
-
-    def _emptied(self, chosen: Sequence[str], owners: set[str]) -> dict[str, bool]:
-        left = {face.identity_id for face_id, face in self.faces.items() if face_id not in set(chosen)}
-        return {owner: False for owner in owners if owner not in left}
-
-    def _move(self, client: Client) -> None:
-        chosen, owners, deletes_emptied = self._some_faces()
-        target, request_id = self._some_identity(), self._new_name("request")
-        if not chosen or target in owners:
-            return
-        faces = {face_id: KnownFace(target, self.faces[face_id].vector) for face_id in chosen}
-        identities = {target: True} | (self._emptied(chosen, owners) if deletes_emptied else {})
-
-        def send(client: Client) -> int:
-            moved = client.move_faces(
-                GALLERY, chosen, target, delete_emptied_identities=deletes_emptied, request_id=request_id
-            )
-            assert moved.moved_count == len(chosen)
-            return moved.revision
-
-        self._send(client, Write(faces, identities, send))
-
-    def _delete_faces(self, client: Client) -> None:
-        chosen, owners, deletes_emptied = self._some_faces()
-        request_id = self._new_name("request")
-        if not chosen:
-            return
-        identities = self._emptied(chosen, owners) if deletes_emptied else {}
-
-        def send(client: Client) -> int:
-            deleted = client.delete_faces(
-                GALLERY, chosen, delete_emptied_identities=deletes_emptied, request_id=request_id
-            )
-            assert deleted.deleted_count == len(chosen)
-            return deleted.revision
-
-        self._send(client, Write(dict.fromkeys(chosen), identities, send))
-
-    def _delete_identity(self, client: Client) -> None:
-        own = sorted({face.identity_id for face in self.faces.values() if face.identity_id.startswith(self.name)})
-        if not own:
-            return
-        chosen, request_id = self._choices.choice(own), self._new_name("request")
-        faces = [face_id for face_id, face in self.faces.items() if face.identity_id == chosen]
-
-        def send(client: Client) -> int:
-            deleted = client.delete_identity(GALLERY, chosen, request_id=request_id)
-            assert deleted.deleted_faces == len(faces)
-            return deleted.revision
-
-        self._send(client, Write(dict.fromkeys(faces), {chosen: False}, send))
-
-
-def _enrolment(faces: Mapping[str, KnownFace], send: Callable[[Client], int]) -> Write:
-    return Write(faces, {face.identity_id: True for face in faces.values()}, send)
-
-
-def _row_sender(rows: EnrollRows) -> Callable[[Client], int]:
-    def send(client: Client) -> int:
-        [ack] = client.stream_enroll(GALLERY, [rows])
-        assert ack.error is None
-        assert not ack.row_errors
-        assert ack.enrolled_count == len(rows.face_ids)
-        return ack.revision
-
-    return send
 
 
 class KillRounds:
@@ -360,7 +118,8 @@ class KillRounds:
                 worker.settle(found, client)
             found = _listed_faces(client)
             known = {face_id: face for worker in self.workers for face_id, face in worker.faces.items()}
-            assert sorted(found) == sorted(known)
+            assert sorted(known.keys() - found.keys()) == [], "acknowledged faces are lost"
+            assert sorted(found.keys() - known.keys()) == [], "faces are there that were deleted or never enrolled"
             assert leaves(known, found)
             self._compare_identities(client, known)
             self._compare_searches(client, known)

@@ -46,20 +46,30 @@ MANIFEST = Manifest(
     [
         (EffortChoice(), 3),
         (EffortChoice(recall_target=0.5), 1),
-        (EffortChoice(recall_target=0.8), 1),
-        (EffortChoice(recall_target=0.81), 2),
-        (EffortChoice(recall_target=0.9980000257492065), 2),
+        (EffortChoice(recall_target=0.89), 1),
+        (EffortChoice(recall_target=0.9), 2),
+        (EffortChoice(recall_target=0.997), 2),
         (EffortChoice(recall_target=1.0), 3),
         (EffortChoice(step=1, recall_target=1.0), 1),
     ],
 )
 def test_the_cheapest_step_that_met_the_target_is_taken(effort: EffortChoice, step: int) -> None:
-    """A target gets the first step that missed half as often as it allows, float32 rounding forgiven; a step itself."""
+    """A target gets the first step whose measured agreement met it by a standard error; a step gets itself."""
     assert choose_step(MANIFEST, effort) == LADDER[step - 1]
 
 
+def test_a_search_for_neighbours_also_wants_the_ten_best() -> None:
+    """A wanted recall at 10 raises the step; where no step has it, a small gallery is exact, a large one does its best."""
+    assert choose_step(MANIFEST, EffortChoice(recall_target=0.5, recall_at_10_min=0.8)) == LADDER[1]
+    assert choose_step(MANIFEST, EffortChoice(recall_target=0.5, recall_at_10_min=0.99)) == LADDER[2]
+    small = replace(MANIFEST, rows=100_000, live_rows=100_000)
+    found = choose_step(small, EffortChoice(recall_target=0.5, recall_at_10_min=0.99))
+    assert isinstance(found, str)
+    assert "recall at 10" in found
+
+
 def test_a_target_that_is_barely_met_is_met() -> None:
-    """Where no step has room to spare the first that met the target is taken, not exact search."""
+    """Where no step has room to spare the first that met it is taken, float32 rounding forgiven, not exact search."""
     manifest = replace(MANIFEST, ladder=LADDER[:2])
     assert choose_step(manifest, EffortChoice(recall_target=0.999)) == LADDER[1]
     assert choose_step(manifest, EffortChoice(recall_target=0.9990000128746033)) == LADDER[1]

@@ -243,7 +243,7 @@ class IndexSettings(_Section):
     )
     flat_rows_min: Count = Field(default=5_000, description="A gallery of at most this many faces never gets one.")
     tail_rows_min: Count = Field(default=4_096, description="This many rows may always be newer than the index,")
-    tail_share_max: Share = Field(default=0.25, description="and this share of the rows it holds.")
+    tail_share_max: Share = Field(default=0.1, description="and this share of the rows it holds.")
     tombstone_share_max: Share = Field(
         default=0.3, description="Share of its rows that may be deleted before it is rebuilt."
     )

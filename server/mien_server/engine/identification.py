@@ -15,6 +15,7 @@ from mien_server.engine.searching import (
     Stopwatch,
     check_choices,
     distinct,
+    effort_of,
     explanation,
     filter_rows,
     heads_of,
@@ -25,7 +26,7 @@ from mien_server.engine.translation import decision_policy_of
 from mien_server.engine.types import Candidate, Identification, IdentificationAnswer, Probes, SearchChoices, Threshold
 from mien_server.engine.validation import check_count, check_decision_policy
 from mien_server.errors import CorruptStore
-from mien_server.index import SearchReport
+from mien_server.index import EffortChoice, SearchReport
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import Float32Array, ImageAnalysis
 from mien_server.records.policies import DecisionPolicy, DistanceMetric, IdentityScoring
@@ -139,12 +140,13 @@ def _rank(
 ) -> tuple[_Ranking, SearchReport]:
     """The best identities of each probe. Rows are fetched again, more of them, while one probe lacks identities."""
     allowed = filter_rows(snapshot, choices.filter)
+    effort = effort_of(snapshot, choices)
     rows = snapshot.gallery.rows
     wanted = count * FACES_PER_CANDIDATE
     if scoring is IdentityScoring.TEMPLATE_MEAN:
         wanted = max(wanted, TEMPLATE_FACES_MIN)
     face_count = min(max(wanted, 1), max(1, rows.live_count))
-    found = search_rows(context, snapshot, vectors, face_count, choices, deadline, allowed)
+    found = search_rows(context, snapshot, vectors, face_count, effort, deadline, allowed)
     ordinals, similarities = _first_faces(
         snapshot, found, count if scoring is IdentityScoring.BEST_FACE else face_count
     )
@@ -159,7 +161,7 @@ def _rank(
             vectors[probe : probe + 1],
             ordinals[probe],
             similarities[probe],
-            choices,
+            effort,
             allowed,
             deadline,
         )
@@ -205,7 +207,7 @@ def _refill(
     vector: Float32Array,
     ordinals: Ordinals,
     similarities: Float32Array,
-    choices: SearchChoices,
+    effort: EffortChoice,
     allowed: npt.NDArray[np.uint8] | None,
     deadline: Deadline,
 ) -> None:
@@ -222,7 +224,7 @@ def _refill(
             np.bitwise_and.at(remaining, owned >> 3, ~(np.uint8(1) << (owned & 7).astype(np.uint8)))
         missing = len(ordinals) - have
         deadline.check()
-        found = search_rows(context, snapshot, vector, missing * FACES_PER_CANDIDATE, choices, deadline, remaining)
+        found = search_rows(context, snapshot, vector, missing * FACES_PER_CANDIDATE, effort, deadline, remaining)
         best, scores = _first_faces(snapshot, found, missing)
         more = int((best[0] >= 0).sum())
         if more == 0:

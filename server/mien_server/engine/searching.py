@@ -31,6 +31,9 @@ __all__ = [
 ]
 
 K_DEFAULT = 10
+RECALL_AT_10_DEFAULT = 0.99
+"""Share of exact search's ten nearest faces that a search which names no effort should find: it asks for neighbours,
+where identification asks for the one right person."""
 PROBES_PER_BLOCK = 1024
 """Probes searched between two looks at the deadline."""
 PROBES_ALONE_MAX = 4
@@ -97,12 +100,12 @@ def check_choices(context: EngineContext, choices: SearchChoices) -> None:
         )
 
 
-def effort_of(snapshot: GallerySnapshot, choices: SearchChoices) -> EffortChoice:
-    """The effort asked for, or the gallery's default."""
+def effort_of(snapshot: GallerySnapshot, choices: SearchChoices, recall_at_10_min: float | None = None) -> EffortChoice:
+    """The effort asked for, or the gallery's default, which `recall_at_10_min` may raise."""
     if choices.exact or choices.step is not None or choices.recall_target is not None:
         return EffortChoice(recall_target=choices.recall_target, step=choices.step, exact=choices.exact)
-    target = snapshot.gallery.record.index_policy.default_recall_target
-    return EffortChoice(recall_target=round(target, 6) or None, step=None, exact=False)
+    target = round(snapshot.gallery.record.index_policy.default_recall_target, 6)
+    return EffortChoice(recall_target=target or None, recall_at_10_min=recall_at_10_min)
 
 
 def search_rows(
@@ -110,7 +113,7 @@ def search_rows(
     snapshot: GallerySnapshot,
     vectors: Float32Array,
     k: int,
-    choices: SearchChoices,
+    effort: EffortChoice,
     deadline: Deadline,
     allowed: npt.NDArray[np.uint8] | None = None,
 ) -> FoundRows:
@@ -119,7 +122,6 @@ def search_rows(
     Args:
         allowed: rows that may be answered; the caller made it from the filter.
     """
-    effort = effort_of(snapshot, choices)
     threads = 1 if len(vectors) <= PROBES_ALONE_MAX else context.options.search_thread_count
     results = []
     for start in range(0, len(vectors), PROBES_PER_BLOCK):
@@ -211,7 +213,8 @@ def search_faces(
         if len(resolved.vectors):
             allowed = filter_rows(snapshot, choices.filter)
             watch.lap("filter")
-            found = search_rows(context, snapshot, resolved.vectors, k, choices, deadline, allowed)
+            effort = effort_of(snapshot, choices, RECALL_AT_10_DEFAULT)
+            found = search_rows(context, snapshot, resolved.vectors, k, effort, deadline, allowed)
             ordinals, similarities, report = found.ordinals, found.similarities, found.report
             watch.lap("search")
         is_found = ordinals >= 0

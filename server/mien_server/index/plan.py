@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from mien_server.errors import InvalidArgument
@@ -17,11 +18,11 @@ FILTERED_EXACT_PLAN_NAME = "filtered-exact"
 RESCORED_FOR_EACH_WANTED = 2
 """Codes order rows roughly: so many candidates are rescored for each face asked for, at least."""
 
-MISSES_SHARE = 0.5
-"""A ladder is measured by a thousand probes or so: a step is trusted with a target when it missed half as often."""
-
 TARGET_ROUNDING = 1e-6
 """Targets arrive as float32: .999 must not miss a measured .999."""
+
+EXACT_COMPONENTS_MAX = 1 << 26
+"""Components of a gallery whose ten best are found exactly where the ladder cannot: 131,072 rows of 512, some 20 ms."""
 
 # Nanoseconds, measured on one AVX-512 core; only their proportions matter.
 SCAN_NS_PER_ROW = 1.0
@@ -43,7 +44,7 @@ class Scan:
 def choose_step(manifest: Manifest, effort: EffortChoice) -> LadderStep | str:
     """The ladder's step for this effort, or the name of the exact plan and why it is taken.
 
-    For a target it is the cheapest step that met it with room to spare; failing that the cheapest that met it.
+    For a target it is the cheapest step that met it by a standard error; failing that the cheapest that met it.
 
     Raises:
         InvalidArgument: a step the ladder does not have, or a target outside (0, 1].
@@ -66,11 +67,24 @@ def choose_step(manifest: Manifest, effort: EffortChoice) -> LadderStep | str:
             field="effort.recall_target",
             reason="EFFORT_INVALID",
         )
-    for wanted in (1 - MISSES_SHARE * (1 - target), target):
+    # The cheapest of several steps that seem to meet a target is likely to be one that was lucky.
+    standard_error = math.sqrt(target * (1 - target) / max(manifest.probe_count, 1))
+    recall_min = effort.recall_at_10_min or 0.0
+    for wanted in (target + standard_error, target):
         for step in manifest.ladder:
-            if step.rank1_agreement >= wanted - TARGET_ROUNDING:
+            if step.rank1_agreement >= wanted - TARGET_ROUNDING and step.recall_at_10 >= recall_min - TARGET_ROUNDING:
                 return step
-    return f"{EXACT_PLAN_NAME}: no step of the ladder met a recall target of {target:g}"
+    return _without_step(manifest, target, recall_min)
+
+
+def _without_step(manifest: Manifest, target: float, recall_min: float) -> LadderStep | str:
+    """What to do when no step of the ladder met the target."""
+    last = manifest.ladder[-1] if manifest.ladder else None
+    if last is None or last.rank1_agreement < target - TARGET_ROUNDING:
+        return f"{EXACT_PLAN_NAME}: no step of the ladder met a recall target of {target:g}"
+    if manifest.live_rows * manifest.dimension <= EXACT_COMPONENTS_MAX:
+        return f"{EXACT_PLAN_NAME}: no step of the ladder met a recall at 10 of {recall_min:g}"
+    return last
 
 
 def choose_scan(

@@ -46,7 +46,7 @@ class RebuildPolicy:
     flat_bytes_max: int = 20_000 * 512 * BYTES_PER_COMPONENT
     flat_rows_min: int = 5_000
     tail_rows_min: int = 4_096
-    tail_share_max: float = 0.25
+    tail_share_max: float = 0.1
     tombstone_share_max: float = 0.3
 
     def flat_rows_max(self, dimension: int) -> int:

@@ -23,11 +23,15 @@ class EffortChoice:
             exact search, (0, 1]; exact search when none met it. None means the target the generation was built with.
         step: take this step of the ladder; 1 is the cheapest.
         exact: compare with every row.
+        recall_at_10_min: beside a target, also take only steps that found this share of exact search's ten best,
+            (0, 1]. Where no step did, a gallery small enough is searched exactly, a larger one by the ladder's last
+            step. None asks for the best row alone.
     """
 
     recall_target: float | None = None
     step: int | None = None
     exact: bool = False
+    recall_at_10_min: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
