@@ -59,7 +59,7 @@ def test_the_cheapest_step_that_met_the_target_is_taken(effort: EffortChoice, st
 
 
 def test_a_search_for_neighbours_also_wants_the_ten_best() -> None:
-    """A wanted recall at 10 raises the step; where no step has it, a small gallery is exact, a large one does its best."""
+    """A wanted recall at 10 raises the step; where no step has it, a small gallery is searched exactly."""
     assert choose_step(MANIFEST, EffortChoice(recall_target=0.5, recall_at_10_min=0.8)) == LADDER[1]
     assert choose_step(MANIFEST, EffortChoice(recall_target=0.5, recall_at_10_min=0.99)) == LADDER[2]
     small = replace(MANIFEST, rows=100_000, live_rows=100_000)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import sys
 import time
 from pathlib import Path
@@ -33,6 +34,7 @@ def serve(settings: Settings, data: Path) -> int:
     A start that fails says why in one line on standard error.
     """
     configure_logs(settings.log)
+    _allow_open_files()
     with EndSignals() as signals:
         try:
             server = RpcServer(server_options(settings))
@@ -47,6 +49,15 @@ def serve(settings: Settings, data: Path) -> int:
             return _failed(f"{error.filename or data}: {error.strerror or error}; check the path and its permissions")
         finally:
             server.stop()
+
+
+def _allow_open_files() -> None:
+    """Raise the soft limit of open files to the hard one: each gallery that is read holds a file, each call a socket."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError) as error:
+        _log.warning("the limit of open files stays as it is", reason=str(error))
 
 
 def _failed(message: str) -> int:
