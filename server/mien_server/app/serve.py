@@ -52,7 +52,7 @@ def serve(settings: Settings, data: Path) -> int:
 
 
 def _allow_open_files() -> None:
-    """Raise the soft limit of open files to the hard one: each gallery that is read holds a file, each call a socket."""
+    """Raise the soft limit of open files to the hard one: each gallery read holds a file, each caller a socket."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
