@@ -141,6 +141,17 @@ def test_a_cancelled_rebuild_changes_nothing(by_hand: tuple[ServerProcess, Clien
     check_default(client)
 
 
+def test_a_rebuild_that_waits_is_cancelled_at_once(by_hand: tuple[ServerProcess, Client]) -> None:
+    """A build that waits for another gallery's to end need not begin to be cancelled."""
+    _, client = by_hand
+    client.create_gallery("second", precomputed="made-1", dimension=DIMENSION)
+    running = client.rebuild_index(GALLERY)
+    waiting = client.rebuild_index("second")
+    assert client.cancel_operation(waiting.name).state is OperationState.CANCELLED
+    assert client.wait_operation(running.name, timeout_s=WAIT_TIME_MAX_S).state is OperationState.SUCCEEDED
+    assert client.get_operation(waiting.name).state is OperationState.CANCELLED
+
+
 @pytest.mark.parametrize("ends_well", [False, True], ids=["killed", "ended"])
 def test_a_restart_ends_the_operations_of_the_server_before(store_path: Path, *, ends_well: bool) -> None:
     """A rebuild under way when the server ends is no longer under way after the restart: FAILED with

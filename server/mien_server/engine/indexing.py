@@ -146,6 +146,18 @@ class Indexes:
             self._requested.setdefault(gallery_number, []).append(operation)
             self._wake.notify_all()
 
+    def cancel(self, operation: str) -> None:
+        """Stop a build soon if it runs, at once if it still waits for another to end."""
+        self.log.request_cancel(operation)
+        with self._wake:
+            number = next((one for one, waiting in self._requested.items() if operation in waiting), None)
+            if number is None:
+                return
+            self._requested[number].remove(operation)
+            if not self._requested[number]:
+                del self._requested[number]
+        self._finish([operation], OperationState.CANCELLED, Cancelled("cancelled by a caller before it began"))
+
     def state(self, gallery: GalleryView) -> IndexState:
         """How the gallery is searched now."""
         generation = self.generations.get(gallery.number)

@@ -94,8 +94,8 @@ class Operations:
         """
         info = self.get(name)
         if not info.state.is_done:
-            self._log.request_cancel(name)
-        return info
+            self._context.indexes.cancel(name)
+        return self.get(name)
 
     def _info(self, record: OperationRecord) -> OperationInfo:
         state = OperationState(record.state)
