@@ -204,6 +204,8 @@ def test_making_a_store_can_be_cut_off_anywhere(store_path: Path) -> None:
     shutil.rmtree(store_path / "meta")
     with open_store(store_path) as store:
         create(store)
+        with store.view() as view:
+            assert len(view.galleries()) == 1
 
 
 def test_an_impossible_map_size_is_refused_with_what_to_do(store_path: Path) -> None:

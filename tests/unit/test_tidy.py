@@ -17,7 +17,7 @@ FILE_LINES_MAX = 500
 FUNCTION_LINES_MAX = 70
 
 GENERATED = re.compile(r"_pb2(_grpc)?\.pyi?$")
-# A home, a build place or a mount of somebody's machine. `(?<![\w.])` lets `docs/home/` and `../work/` pass.
+# A home, a build place or a mount of somebody's machine. `(?<![\w.])` lets relative paths pass.
 MACHINE_PATH = re.compile(r"(?<![\w.}\])])/(work|root|home|Users|mnt|workspace|build)/[\w.]")
 UNCONDITIONAL_TODO = re.compile(r"(#|//|<!--)\s*(TODO|FIXME|XXX)\b(?!\((when|once|if|until|after) )")
 MARKDOWN_LINK = re.compile(r"\]\(([^)\s]+)\)|^\[[^\]]+\]:\s*(\S+)", re.MULTILINE)
