@@ -135,7 +135,7 @@ class Enrollment:
         fingerprint = gallery.record.model_fingerprint
         errors = dict(draft.errors)
         faces: dict[int, list[FaceInfo]] = {}
-        duplicates: set[int] = set()
+        added: set[int] = set()
         created: set[int] = set()
         if written is not None:
             result = written.result
@@ -145,8 +145,9 @@ class Enrollment:
                     continue
                 info = drafted.info(fingerprint)
                 if result.is_duplicate[row]:
-                    duplicates.add(drafted.item)
                     info = self._existing(batch.gallery, result.face_ids[row]) or info
+                else:
+                    added.add(drafted.item)
                 if result.identity_created[row]:
                     created.add(drafted.item)
                 faces.setdefault(drafted.item, []).append(info)
@@ -154,7 +155,7 @@ class Enrollment:
             EnrollOutcome(
                 error=errors.get(position),
                 faces=tuple(faces.get(position, ())),
-                duplicate=position in duplicates,
+                duplicate=position in faces and position not in added,
                 identity_created=position in created,
                 image=analyses.get(position),
                 warnings=draft.warnings.get(position, ()),
@@ -176,6 +177,7 @@ class Enrollment:
         faces: dict[int, list[FaceInfo]] = {}
         errors: dict[int, MienError] = {}
         flags: dict[int, EnrolledFace] = {}
+        added: set[int] = set()
         for entry in record.faces:
             error = error_of(entry)
             if error is not None:
@@ -183,12 +185,14 @@ class Enrollment:
                 continue
             found = self._existing(batch.gallery, entry.face_id)
             faces.setdefault(entry.item, []).append(found or _gone(entry, fingerprint))
+            if not entry.duplicate:
+                added.add(entry.item)
             flags.setdefault(entry.item, entry)
         outcomes = tuple(
             EnrollOutcome(
                 error=errors.get(position),
                 faces=tuple(faces.get(position, ())),
-                duplicate=position in flags and flags[position].duplicate,
+                duplicate=position in faces and position not in added,
                 identity_created=position in flags and flags[position].identity_created,
             )
             for position in range(len(batch.items))

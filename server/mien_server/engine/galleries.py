@@ -7,8 +7,16 @@ from dataclasses import replace
 
 from mien_server.engine import translation
 from mien_server.engine.context import EngineContext, now_us
-from mien_server.engine.outcomes import counts_of, encode_counts, encode_nothing
-from mien_server.engine.types import DeletedGallery, GalleryInfo, GalleryListing, GallerySpec, RequestToken
+from mien_server.engine.outcomes import counts_of, encode_counts
+from mien_server.engine.types import (
+    DeletedGallery,
+    GalleryInfo,
+    GalleryListing,
+    GallerySpec,
+    IndexState,
+    IndexStateKind,
+    RequestToken,
+)
 from mien_server.engine.validation import (
     check_count,
     check_decision_policy,
@@ -20,7 +28,8 @@ from mien_server.engine.validation import (
 )
 from mien_server.errors import InvalidArgument
 from mien_server.records.policies import DecisionPolicy, EnrollmentPolicy, IndexPolicy
-from mien_server.storage import Committed, CreateGallery, DeleteGallery, UpdateGallery
+from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
+from mien_server.storage import Committed, CreateGallery, DeleteGallery, Replayed, UpdateGallery
 
 __all__ = ["Galleries"]
 
@@ -49,10 +58,9 @@ class Galleries:
         written = self._context.write(
             lambda key: CreateGallery(record=record, galleries_max=galleries_max, request=key),
             request,
-            encode_nothing,
+            GalleryRecord.SerializeToString,
         )
-        info, _ = self.get(spec.name)
-        return info, written.revision
+        return self._written(written), written.revision
 
     def _check_spec(self, spec: GallerySpec) -> None:
         limits = self._context.limits
@@ -100,13 +108,25 @@ class Galleries:
         """
         with self._context.snapshot(name, min_revision) as snapshot:
             state = self._context.index_state(snapshot.gallery)
-            return translation.gallery_info(snapshot.gallery, state), snapshot.revision
+            return translation.gallery_info(snapshot.gallery.record, snapshot.gallery.counts, state), snapshot.revision
+
+    def _written(self, written: Committed[GalleryRecord] | Replayed) -> GalleryInfo:
+        """The gallery as the write left it, whatever was written since, with its counts as they are now."""
+        record = written.result if isinstance(written, Committed) else GalleryRecord.FromString(written.outcome)
+        with self._context.store.view() as view:
+            found = view.gallery_by_number(record.number)
+            if found is None:
+                return translation.gallery_info(record, GalleryCounts(), IndexState(IndexStateKind.FLAT))
+            return translation.gallery_info(record, found.counts, self._context.index_state(found))
 
     def list(self, after: str, limit: int, min_revision: int = 0) -> GalleryListing:
         """A page of galleries by name, those after `after`."""
         with self._context.store.view(min_revision) as view:
             found = view.galleries(after, limit + 1)
-            infos = tuple(translation.gallery_info(one, self._context.index_state(one)) for one in found[:limit])
+            infos = tuple(
+                translation.gallery_info(one.record, one.counts, self._context.index_state(one))
+                for one in found[:limit]
+            )
             next_after = infos[-1].name if len(found) > limit else ""
             return GalleryListing(infos, next_after, view.revision)
 
@@ -152,10 +172,9 @@ class Galleries:
                 request=key,
             ),
             request,
-            encode_nothing,
+            GalleryRecord.SerializeToString,
         )
-        info, _ = self.get(name)
-        return info, written.revision
+        return self._written(written), written.revision
 
     def delete(
         self, name: str, *, force: bool = False, version: int | None = None, request: RequestToken | None = None

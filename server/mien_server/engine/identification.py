@@ -25,7 +25,7 @@ from mien_server.engine.templates import templates_of
 from mien_server.engine.translation import decision_policy_of
 from mien_server.engine.types import Candidate, Identification, IdentificationAnswer, Probes, SearchChoices, Threshold
 from mien_server.engine.validation import check_count, check_decision_policy
-from mien_server.errors import CorruptStore
+from mien_server.errors import CorruptStore, LimitExceeded
 from mien_server.index import EffortChoice, SearchReport
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import Float32Array, ImageAnalysis
@@ -37,11 +37,11 @@ __all__ = ["identify"]
 CANDIDATES_DEFAULT = 5
 FACES_PER_CANDIDATE = 3
 """Nearest faces looked at for each candidate wanted, so that an identity's several faces leave room for others."""
-TEMPLATE_FACES_MIN = 50
-"""Nearest faces whose identities are scored by their templates, at least."""
+TEMPLATE_IDENTITIES_MIN = 50
+"""People nearest to a probe, by their best faces, who are scored by their templates, at least."""
 
 TEMPLATE_PROBES_PER_BLOCK = 64
-"""Probes scored by templates at a time: 64 x 50 templates of 512 components are 6.5 MB."""
+"""Probes scored by templates at a time: with 200 candidates of 512 components 26 MB, twice."""
 
 Ordinals = npt.NDArray[np.int64]
 
@@ -93,9 +93,12 @@ def identify(
         found: tuple[Identification, ...] = ()
         report = None
         if len(resolved.vectors):
-            ranking, report = _rank(context, snapshot, resolved.vectors, count, choices, chosen.scoring, deadline)
+            ranking, report = _rank(
+                context, snapshot, resolved.vectors, count, choices, chosen.scoring, threshold.similarity, deadline
+            )
             watch.lap("search")
-            found = _hydrate(snapshot, ranking, threshold, chosen.metric, choices.min_similarity)
+            bytes_max = context.limits.message_bytes_max
+            found = _hydrate(snapshot, ranking, threshold, chosen.metric, choices.min_similarity, bytes_max)
             watch.lap("resolve")
         return IdentificationAnswer(
             embeddings=found[: resolved.embedding_count],
@@ -113,7 +116,8 @@ def _threshold(
 ) -> Threshold:
     counts = snapshot.gallery.counts
     comparisons = counts.identity_count if scoring is IdentityScoring.TEMPLATE_MEAN else counts.face_count
-    gallery_policy = decision_policy_of(snapshot.gallery.record.decision_policy)
+    # A request's policy replaces the gallery's as a whole: a threshold made for one scoring does not fit another.
+    gallery_policy = decision_policy_of(snapshot.gallery.record.decision_policy) if policy is None else DecisionPolicy()
     return identification_threshold(policy, gallery_policy, context.calibration(snapshot.gallery), comparisons)
 
 
@@ -136,24 +140,28 @@ def _rank(
     count: int,
     choices: SearchChoices,
     scoring: IdentityScoring,
+    threshold: float,
     deadline: Deadline,
 ) -> tuple[_Ranking, SearchReport]:
-    """The best identities of each probe. Rows are fetched again, more of them, while one probe lacks identities."""
+    """The best identities of each probe. Rows are fetched again, more of them, while one probe lacks identities.
+
+    By best face the search may stop as soon as it knows who is named. Templates need the nearest faces complete.
+    """
+    rows = snapshot.gallery.rows
+    is_by_face = scoring is IdentityScoring.BEST_FACE
+    pool = count if is_by_face else max(count, TEMPLATE_IDENTITIES_MIN)
     allowed = filter_rows(snapshot, choices.filter)
     effort = effort_of(snapshot, choices)
-    rows = snapshot.gallery.rows
-    wanted = count * FACES_PER_CANDIDATE
-    if scoring is IdentityScoring.TEMPLATE_MEAN:
-        wanted = max(wanted, TEMPLATE_FACES_MIN)
-    face_count = min(max(wanted, 1), max(1, rows.live_count))
-    found = search_rows(context, snapshot, vectors, face_count, effort, deadline, allowed)
-    ordinals, similarities = _first_faces(
-        snapshot, found, count if scoring is IdentityScoring.BEST_FACE else face_count
-    )
-    if scoring is IdentityScoring.TEMPLATE_MEAN:
-        return _rank_by_template(snapshot, vectors, ordinals, count), found.report
-    enough = min(count, snapshot.gallery.counts.identity_count)
-    for probe in np.flatnonzero((ordinals >= 0).sum(axis=1) < enough).tolist():
+    face_count = min(pool * FACES_PER_CANDIDATE, max(1, rows.live_count))
+    decision_similarity = None
+    if scoring is IdentityScoring.BEST_FACE:
+        # Who is not shown is not named either.
+        decision_similarity = threshold if choices.min_similarity is None else max(threshold, choices.min_similarity)
+    found = search_rows(context, snapshot, vectors, face_count, effort, deadline, allowed, decision_similarity)
+    ordinals, similarities = _first_faces(snapshot, found, pool)
+    # A probe whose answer is padded has seen every row that counts: there is nobody more to be found.
+    wants_more = (found.ordinals[:, -1] >= 0) & (ordinals[:, -1] < 0)
+    for probe in np.flatnonzero(wants_more).tolist():
         deadline.check()
         _refill(
             context,
@@ -165,13 +173,19 @@ def _rank(
             allowed,
             deadline,
         )
-    return _Ranking(ordinals, similarities), found.report
+    if not is_by_face:
+        return _rank_by_template(snapshot, vectors, ordinals, count, deadline), found.report
+    # What a refill found may be nearer than what an approximate first pass did.
+    order = np.argsort(-similarities, axis=1, kind="stable")
+    ranking = _Ranking(np.take_along_axis(ordinals, order, axis=1), np.take_along_axis(similarities, order, axis=1))
+    return ranking, found.report
 
 
 def _first_faces(snapshot: GallerySnapshot, found: FoundRows, count: int) -> tuple[Ordinals, Float32Array]:
     """For each probe the best face of each identity, the first `count` of them: int64 and float32 [n, count]."""
     ordinals, similarities = found.ordinals, found.similarities
-    is_first = _is_first_of_identity(snapshot.gallery.rows.identity_numbers[ordinals])
+    numbers = snapshot.gallery.rows.identity_numbers
+    is_first = _is_first_of_identity(numbers[ordinals] if numbers.size else np.zeros(ordinals.shape, np.uint32))
     # Padding (ordinal -1) follows every face, so an identity that it seems to name is only lost behind its own faces.
     is_first &= ordinals >= 0
     place = np.cumsum(is_first, axis=1) - 1
@@ -233,10 +247,14 @@ def _refill(
         similarities[have : have + more] = scores[0, :more]
 
 
-def _rank_by_template(snapshot: GallerySnapshot, vectors: Float32Array, ordinals: Ordinals, count: int) -> _Ranking:
-    """The identities of the nearest faces, scored by the normalised mean of all their faces."""
+def _rank_by_template(
+    snapshot: GallerySnapshot, vectors: Float32Array, ordinals: Ordinals, count: int, deadline: Deadline
+) -> _Ranking:
+    """The people nearest to each probe, scored by the normalised mean of all their faces."""
     scores = np.full(ordinals.shape, -np.inf, dtype=np.float32)
-    for start in range(0, len(vectors), TEMPLATE_PROBES_PER_BLOCK):
+    is_empty = not snapshot.gallery.rows.row_count
+    for start in range(0, 0 if is_empty else len(vectors), TEMPLATE_PROBES_PER_BLOCK):
+        deadline.check()
         block = ordinals[start : start + TEMPLATE_PROBES_PER_BLOCK]
         numbers = snapshot.gallery.rows.identity_numbers[np.maximum(block, 0)]
         unique, places = np.unique(numbers, return_inverse=True)
@@ -253,6 +271,7 @@ def _hydrate(
     threshold: Threshold,
     metric: DistanceMetric,
     min_similarity: float | None,
+    answer_bytes_max: int,
 ) -> tuple[Identification, ...]:
     """Names for the candidates and a decision for each probe."""
     is_shown = ranking.ordinals >= 0
@@ -263,6 +282,7 @@ def _hydrate(
     numbers, places = distinct(heads.identity_numbers)
     identity_ids = snapshot.gallery.identity_ids(numbers)
     people = _people(snapshot, identity_ids)
+    _check_answer_size(people, places, answer_bytes_max)
     scores = ranking.scores[is_shown]
     in_metric = distances(scores, metric)
     shown_distances: list[float] | list[None] = [None] * len(flat) if in_metric is None else in_metric.tolist()
@@ -297,3 +317,19 @@ def _people(snapshot: GallerySnapshot, identity_ids: list[str]) -> list[Identity
             reason="ROW_NOT_RESOLVED",
         )
     return [records[identity_id] for identity_id in identity_ids]
+
+
+def _check_answer_size(people: list[IdentityRecord], places: Ordinals, bytes_max: int) -> None:
+    """Refuse an answer whose names and labels, given with each candidate, would outgrow a message.
+
+    Raises:
+        LimitExceeded: LIMIT_EXCEEDED.
+    """
+    total = int(np.array([person.ByteSize() for person in people], dtype=np.int64)[places].sum()) if people else 0
+    if total > bytes_max:
+        raise LimitExceeded(
+            f"the names and labels of all candidates are {total} bytes, more than message_bytes_max = {bytes_max}; "
+            "send fewer probes in one call, or ask for fewer candidates",
+            field="candidate_count",
+            metadata={"limit": "message_bytes_max", "maximum": str(bytes_max), "given": str(total)},
+        )

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import time
 
-import mien_server.errors as errors_module
 from mien_server.engine.context import EngineContext
 from mien_server.engine.types import OperationInfo, OperationKind, OperationState, RequestToken
 from mien_server.engine.validation import check_gallery_name
-from mien_server.errors import Cancelled, MienError, NotFound
+from mien_server.errors import Cancelled, InternalError, MienError, NotFound, Unavailable
 from mien_server.records.deadline import Deadline
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import RequestKey
 
 __all__ = ["Operations"]
+
+_ERROR_KINDS: dict[str, type[MienError]] = {
+    "BUILD_CANCELLED": Cancelled,
+    "GALLERY_NOT_FOUND": NotFound,
+    "SERVER_RESTARTED": Unavailable,
+}
+"""How an operation's end is classed, by its reason; everything else is the server's own failure."""
 
 WAIT_SLICE_S = 0.2
 """How often a wait looks whether its caller is still there."""
@@ -123,5 +129,5 @@ class Operations:
 def _error_of(record: OperationRecord) -> MienError | None:
     if not record.error_reason:
         return None
-    kind = errors_module.Cancelled if record.error_reason == "CANCELLED" else errors_module.InternalError
+    kind = _ERROR_KINDS.get(record.error_reason, InternalError)
     return kind(record.error_message, reason=record.error_reason)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,7 @@ from mien_server.engine.probes import analyse_probes, probe_vectors
 from mien_server.engine.types import Explanation, Filter, NeighborsAnswer, Probes, SearchChoices, StageTiming
 from mien_server.engine.validation import check_count, check_filter
 from mien_server.errors import CorruptStore, InvalidArgument
-from mien_server.index import EffortChoice, SearchReport, SearchRequest, search
+from mien_server.index import EffortChoice, SearchReport, SearchRequest, SearchResult, search
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import Float32Array
 from mien_server.storage import FaceHeads
@@ -36,6 +36,8 @@ RECALL_AT_10_DEFAULT = 0.99
 where identification asks for the one right person."""
 PROBES_PER_BLOCK = 1024
 """Probes searched between two looks at the deadline."""
+EXACT_COMPARISONS_PER_BLOCK = 1 << 35
+"""Components compared by an exact search between two looks at the deadline: some tenths of a second."""
 PROBES_ALONE_MAX = 4
 """Up to this many probes are searched on one core: more cores cost more to wake than they save."""
 
@@ -116,18 +118,30 @@ def search_rows(
     effort: EffortChoice,
     deadline: Deadline,
     allowed: npt.NDArray[np.uint8] | None = None,
+    decision_similarity: float | None = None,
 ) -> FoundRows:
     """The k nearest rows of each probe, in blocks so that a deadline is honoured.
 
     Args:
         allowed: rows that may be answered; the caller made it from the filter.
+        decision_similarity: the caller asks who it is, from this similarity on, as in SearchRequest.
     """
     threads = 1 if len(vectors) <= PROBES_ALONE_MAX else context.options.search_thread_count
     results = []
-    for start in range(0, len(vectors), PROBES_PER_BLOCK):
+    block = PROBES_PER_BLOCK
+    if snapshot.generation is None or effort.exact:
+        rows = snapshot.gallery.rows
+        fitting = EXACT_COMPARISONS_PER_BLOCK // max(1, rows.row_count * vectors.shape[1])
+        block = min(PROBES_PER_BLOCK, max(1, fitting))
+    for start in range(0, len(vectors), block):
         deadline.check()
         request = SearchRequest(
-            probes=vectors[start : start + PROBES_PER_BLOCK], k=k, effort=effort, allowed=allowed, threads=threads
+            probes=vectors[start : start + PROBES_PER_BLOCK],
+            k=k,
+            effort=effort,
+            allowed=allowed,
+            threads=threads,
+            decision_similarity=decision_similarity,
         )
         results.append(search(snapshot.gallery.rows, snapshot.generation, request))
     if len(results) == 1:
@@ -135,7 +149,22 @@ def search_rows(
     return FoundRows(
         np.concatenate([one.ordinals for one in results]),
         np.concatenate([one.similarities for one in results]),
+        _report_of_all(results),
+    )
+
+
+def _report_of_all(results: list[SearchResult]) -> SearchReport:
+    """The first block's report, with what varies from block to block averaged over all probes."""
+    weights = [len(one.ordinals) for one in results]
+
+    def mean(counts: list[int]) -> int:
+        return round(float(np.average(counts, weights=weights)))
+
+    return replace(
         results[0].report,
+        lists_scanned=mean([one.report.lists_scanned for one in results]),
+        rows_scanned=mean([one.report.rows_scanned for one in results]),
+        rows_rescored=mean([one.report.rows_rescored for one in results]),
     )
 
 

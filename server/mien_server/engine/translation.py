@@ -20,7 +20,7 @@ from mien_server.records.policies import (
     QualityGate,
     VectorType,
 )
-from mien_server.storage import Face, GalleryView
+from mien_server.storage import Face
 
 __all__ = [
     "decision_policy_of",
@@ -118,9 +118,10 @@ def gallery_record(
     )
 
 
-def gallery_info(view: GalleryView, index_state: IndexState) -> GalleryInfo:
-    """A gallery as the view shows it."""
-    record = view.record
+def gallery_info(
+    record: store_pb2.GalleryRecord, counts: store_pb2.GalleryCounts, index_state: IndexState
+) -> GalleryInfo:
+    """A gallery as storage keeps it."""
     return GalleryInfo(
         name=record.name,
         display_name=record.display_name,
@@ -133,8 +134,8 @@ def gallery_info(view: GalleryView, index_state: IndexState) -> GalleryInfo:
         enrollment_policy=enrollment_policy_of(record.enrollment_policy),
         index_policy=index_policy_of(record.index_policy),
         vector_type=VectorType(record.vector_type),
-        identity_count=view.counts.identity_count,
-        face_count=view.counts.face_count,
+        identity_count=counts.identity_count,
+        face_count=counts.face_count,
         index_state=index_state,
         create_time_us=record.create_time_us,
         update_time_us=record.update_time_us,

@@ -19,12 +19,15 @@ from mien_server.engine.translation import decision_policy_of
 from mien_server.engine.types import ImageInput, VerificationAnswer, VerifySide
 from mien_server.engine.validation import check_decision_policy
 from mien_server.engine.vectors import check_vectors, refuse_bad_rows, unpack
-from mien_server.errors import InvalidArgument
+from mien_server.errors import InvalidArgument, NotFound, PreconditionFailed
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import Float32Array, ImageAnalysis
 from mien_server.records.policies import DecisionPolicy, IdentityScoring
 
 __all__ = ["verify"]
+
+COMPARISONS_PER_BLOCK = 1 << 22
+"""Pairs of faces compared at a time: 16 MiB of similarities."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +69,18 @@ def verify(
     analyses = _analysed(context, images, model, deadline)
     scope = context.snapshot(gallery, min_revision) if gallery else nullcontext(None)
     with scope as snapshot:
+        if snapshot is not None:
+            _check_model(snapshot, model)
         chosen = policy or model.gallery_policy
         vectors = {
             name: _vectors(context, snapshot, side, name, model, analyses.get(name), chosen.scoring)
             for name, side in sides.items()
         }
         revision = snapshot.revision if snapshot is not None else 0
-    similarity = float(np.clip((vectors["left"] @ vectors["right"].T).max(), -1.0, 1.0))
-    threshold = verification_threshold(policy, model.gallery_policy, model.calibration)
+    similarity = _best_similarity(vectors["left"], vectors["right"], deadline)
+    # A request's policy replaces the gallery's as a whole.
+    gallery_policy = model.gallery_policy if policy is None else DecisionPolicy()
+    threshold = verification_threshold(policy, gallery_policy, model.calibration)
     distance = distances(np.array([similarity], dtype=np.float32), chosen.metric)
     return VerificationAnswer(
         is_same=bool(np.float32(similarity) >= np.float32(threshold.similarity)),
@@ -85,6 +92,25 @@ def verify(
         revision=revision,
         model_fingerprint=model.fingerprint,
     )
+
+
+def _check_model(snapshot: GallerySnapshot, model: _Model) -> None:
+    """Refuse to compare what two models made: the gallery may have been deleted and made again since it was asked."""
+    name, fingerprint = snapshot.gallery.name, snapshot.gallery.record.model_fingerprint
+    if fingerprint != model.fingerprint:
+        raise PreconditionFailed(
+            f"gallery {name!r} was made anew with another model meanwhile; ask again", reason="MODEL_CHANGED"
+        )
+
+
+def _best_similarity(left: Float32Array, right: Float32Array, deadline: Deadline) -> float:
+    """The largest cosine between a row of one and a row of the other, in blocks of bounded memory."""
+    best = -1.0
+    block = max(1, COMPARISONS_PER_BLOCK // max(1, len(right)))
+    for start in range(0, len(left), block):
+        deadline.check()
+        best = max(best, float((left[start : start + block] @ right.T).max()))
+    return min(1.0, best)
 
 
 def _check_side(side: VerifySide, name: str, *, has_gallery: bool) -> None:
@@ -168,8 +194,14 @@ def _enrolled_vectors(snapshot: GallerySnapshot, side: VerifySide, scoring: Iden
             raise face_not_found(gallery.name, side.face_id)
         return gallery.vectors(np.array([ordinal], dtype=np.int64))
     record = gallery.identity(side.identity_id)
-    if record is None or not record.face_count:
+    if record is None:
         raise identity_not_found(gallery.name, side.identity_id)
+    if not record.face_count:
+        raise NotFound(
+            f"identity {side.identity_id!r} of gallery {gallery.name!r} has no faces to compare with; enrol one",
+            reason="FACE_NOT_FOUND",
+            metadata={"gallery": gallery.name, "identity_id": side.identity_id},
+        )
     if scoring is IdentityScoring.TEMPLATE_MEAN:
         return template_of(gallery, record.number)[None, :]
     return gallery.vectors(gallery.faces_of(record.number))
