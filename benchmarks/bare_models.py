@@ -1,7 +1,8 @@
 """The dlib recipe's models in a plain loop, a process for each core.
 
-Pillow decodes, dlib's HOG detector looks at the same scales and turns as the recipe does, dlib aligns, ONNX Runtime
-embeds, and nothing else: no limits, no hostile pictures, no quality, no queue.
+Pillow decodes, dlib's HOG detector searches the scales and turns that the recipe decides on (the recipe's own
+`find_faces`: a copy of its rules would soon search other scales, and other work would be compared), dlib aligns, ONNX
+Runtime embeds, and nothing else: no limits, no hostile pictures, no quality, no queue.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Sequence
 from multiprocessing import get_context
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import dlib
 import numpy as np
@@ -18,24 +19,17 @@ import numpy.typing as npt
 import onnxruntime
 from PIL import Image
 
+from mien_server.embedding.alignment import face_rectangle
 from mien_server.embedding.dlib_files import FIVE_POINT_PREDICTOR, model_file
 from mien_server.embedding.dlib_graph import INPUT_NAME, OUTPUT_NAME, graph_file
-from mien_server.embedding.parameters import (
-    CHIP_PADDING,
-    CHIP_SIZE_PX,
-    HOG_PORTRAIT_SHARE,
-    HOG_UPRIGHT_SCORE,
-)
+from mien_server.embedding.hog import HogFinder
+from mien_server.embedding.orientation import find_faces
+from mien_server.embedding.parameters import CHIP_PADDING, CHIP_SIZE_PX
 
 __all__ = ["BareModels"]
 
-PIXELS_MAX = 500_000
-"""Larger photographs would be scaled by the recipe; this loop takes none."""
-
 GROUP_SIZE = 8
 """Photographs a process takes at a time; their faces go through the network together, as the recipe's do."""
-
-Found = list[tuple[Any, float]]
 
 
 class BareModels:
@@ -64,7 +58,7 @@ class _Models:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         self._session = onnxruntime.InferenceSession(str(graph_file(cache_directory)), options)
-        self._detector = dlib.get_frontal_face_detector()
+        self._finder = HogFinder()
         self._predictor = dlib.shape_predictor(str(model_file(FIVE_POINT_PREDICTOR)))
 
     def embed(self, paths: Sequence[Path]) -> int:
@@ -75,27 +69,9 @@ class _Models:
         return len(chips)
 
     def _chips(self, path: Path) -> list[npt.NDArray[np.uint8]]:
-        pixels = np.array(Image.open(path).convert("RGB"))
-        assert pixels.shape[0] * pixels.shape[1] <= PIXELS_MAX
-        return [
-            dlib.get_face_chip(pixels, self._predictor(pixels, box), CHIP_SIZE_PX, CHIP_PADDING)
-            for box, _ in self._upright(pixels)
-        ]
-
-    def _upright(self, pixels: npt.NDArray[np.uint8]) -> Found:
-        found = self._detect(pixels, 0)
-        shorter = min(pixels.shape[:2])
-        if not found or max(box.width() for box, _ in found) < HOG_PORTRAIT_SHARE * shorter:
-            found = self._detect(pixels, 1) or found
-        if found and max(score for _, score in found) >= HOG_UPRIGHT_SCORE:
-            return found
-        for turns in (1, 2, 3):
-            self._detect(np.ascontiguousarray(np.rot90(pixels, turns)), 1)
-        return found
-
-    def _detect(self, pixels: npt.NDArray[np.uint8], doublings: int) -> Found:
-        boxes, scores, _ = self._detector.run(pixels, doublings, 0.0)
-        return list(zip(boxes, scores, strict=True))
+        found = find_faces(np.array(Image.open(path).convert("RGB")), self._finder)
+        shapes = [self._predictor(found.pixels, face_rectangle(detection)) for detection in found.detections]
+        return [dlib.get_face_chip(found.pixels, shape, CHIP_SIZE_PX, CHIP_PADDING) for shape in shapes]
 
 
 _models: list[_Models] = []

@@ -17,10 +17,20 @@ from mien_server.engine.types import (
 )
 from mien_server.records.deadline import Deadline
 
-__all__ = ["CANDIDATES", "NEIGHBORS", "effort_of", "identify", "packed", "search"]
+__all__ = [
+    "CANDIDATES",
+    "FACES_FOR_CANDIDATES",
+    "NEIGHBORS",
+    "effort_of",
+    "identify",
+    "packed",
+    "search",
+]
 
 NEIGHBORS = 10
 CANDIDATES = 5
+FACES_FOR_CANDIDATES = 3 * CANDIDATES
+"""How many faces the engine looks at for so many candidates, where nobody fills the first places alone."""
 
 Float32Array = npt.NDArray[np.float32]
 

@@ -8,26 +8,25 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from benchmarks.figures import Figure, Target
+from benchmarks.generators import FaceSet
 from benchmarks.machine import core_count
 from benchmarks.raw_faiss import ADDED_ROWS, Float32Array, faiss, raw_index
 from benchmarks.server_process import ServerProcess
 from benchmarks.timing import seconds_of
-from mien_client import Client, row_batches
+from benchmarks.workbench import GALLERY, Workbench, create_gallery, identity_ids, is_settled
+from mien_client import Client, IndexStateName, row_batches
 from mien_server.index.layout import list_count, subquantizer_count
-
-if TYPE_CHECKING:
-    from benchmarks.workbench import Workbench
 
 __all__ = ["load_store", "run"]
 
 ROWS_PER_BATCH = 500
 RAW_ROWS_MAX = 200_000
 POLL_S = 0.05
+SETTLE_S_MAX = 600.0
 SUSTAINED_SHARE_MIN = 0.7
 
 
@@ -37,11 +36,8 @@ def run(bench: Workbench) -> list[Figure]:
     return bench.load_figures
 
 
-def load_store(bench: Workbench, path: Path) -> list[Figure]:
-    """Make the store, measuring; it ends with an index that covers every row."""
-    from benchmarks.workbench import GALLERY, create_gallery, identity_ids, is_settled
-
-    faces = bench.faces()
+def load_store(bench: Workbench, path: Path, faces: FaceSet) -> list[Figure]:
+    """Enrol the faces in a new store, measuring; it ends with an index that covers every row."""
     vectors, ids = faces.vectors, identity_ids(faces.identity_numbers)
     before = _raw_rows_per_s(vectors)
     with ServerProcess(path) as server, server.client() as client:
@@ -51,8 +47,7 @@ def load_store(bench: Workbench, path: Path) -> list[Figure]:
             if ack.error is not None:
                 raise ack.error
         answered_s = time.perf_counter() - started_s
-        while not is_settled(client.get_gallery(GALLERY)):
-            time.sleep(POLL_S)
+        _wait_until_settled(client, GALLERY)
         settled_s = time.perf_counter() - started_s
         _cover_all(client, GALLERY)
     after = _raw_rows_per_s(vectors)
@@ -73,6 +68,14 @@ def load_store(bench: Workbench, path: Path) -> list[Figure]:
             target=Target.at_least(rate / raw, SUSTAINED_SHARE_MIN),
         )
     ]
+
+
+def _wait_until_settled(client: Client, name: str) -> None:
+    until_s = time.monotonic() + SETTLE_S_MAX
+    while not is_settled(gallery := client.get_gallery(name)):
+        if gallery.index_state.state is IndexStateName.DEGRADED or time.monotonic() > until_s:
+            raise RuntimeError(f"the index does not settle: {gallery.index_state}")
+        time.sleep(POLL_S)
 
 
 def _cover_all(client: Client, gallery: str) -> None:

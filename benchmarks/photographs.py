@@ -79,7 +79,7 @@ def _measure(engine: Engine, options: EngineOptions, photographs: list[Path]) ->
         baseline=baseline,
         detail=(
             f"{len(photographs)} LFW photographs of 250 x 250 on {core_count()} cores, {CALLERS} callers; faces found: "
-            f"{faces[0]} by the engine, {faces[1]} by the bare loop; the same detector passes in both"
+            f"{faces[0]} by the engine, {faces[1]} by the bare loop; the same passes of the detector"
         ),
         target=Target.at_least(share, THROUGHPUT_SHARE_MIN),
     )

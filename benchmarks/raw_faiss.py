@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.index import current_generation
-from mien_server.index.manifest import INDEX_FILE_NAME, read_manifest
+from mien_server.index.manifest import INDEX_FILE_NAME, Stage, Staging, read_manifest
+from mien_server.index.plan import RESCORED_FOR_EACH_WANTED
 from mien_server.storage.vector_file import VECTORS_OFFSET
 
 __all__ = ["RawFaiss", "faiss", "raw_index", "store_files"]
@@ -86,10 +87,26 @@ class RawFaiss:
         )
         return numbers, products
 
-    def exact_best(self, probes: Float32Array, threads: int) -> Float32Array:
-        """The largest inner product of each probe with any row, [n], by comparing with all."""
+    def search_staged(
+        self, probes: Float32Array, k: int, *, staging: Staging, decision_similarity: float, threads: int
+    ) -> tuple[Int64Array, Float32Array]:
+        """As `search`, by the stages that the generation's manifest names: few lists first, more where in doubt."""
+
+        def scan(some: Float32Array, stage: Stage) -> tuple[Int64Array, Float32Array]:
+            rescored = max(stage.rescored, RESCORED_FOR_EACH_WANTED * k)
+            return self.search(some, k, lists=stage.lists, rescored=rescored, threads=threads)
+
+        numbers, products = scan(probes, staging.first)
+        undecided = np.flatnonzero(products[:, 0] < max(staging.stop_similarity, decision_similarity))
+        if undecided.size:
+            numbers[undecided], products[undecided] = scan(probes[undecided], staging.full)
+        return numbers, products
+
+    def exact_best(self, probes: Float32Array, threads: int) -> tuple[Int64Array, Float32Array]:
+        """The row of the largest inner product with each probe and that product, both [n], by comparing with all."""
         faiss.omp_set_num_threads(threads)
-        return np.asarray(faiss.knn(probes, self.rows, 1, metric=faiss.METRIC_INNER_PRODUCT)[0][:, 0])
+        products, numbers = faiss.knn(probes, self.rows, 1, metric=faiss.METRIC_INNER_PRODUCT)
+        return numbers[:, 0], products[:, 0]
 
 
 def raw_index(vectors: Float32Array, name: str, threads: int) -> Any:

@@ -22,7 +22,16 @@ from mien_client import Client, DecisionPolicy, Gallery, IndexPolicy
 from mien_server.engine import Engine, EngineOptions
 from mien_server.index import RebuildPolicy
 
-__all__ = ["DIMENSION", "FACES_PER_IDENTITY", "GALLERY", "Workbench", "create_gallery", "identity_ids", "is_settled"]
+__all__ = [
+    "DIMENSION",
+    "FACES_PER_IDENTITY",
+    "GALLERY",
+    "THRESHOLD_SIMILARITY",
+    "Workbench",
+    "create_gallery",
+    "identity_ids",
+    "is_settled",
+]
 
 DIMENSION = 512
 FACES_PER_IDENTITY = 5
@@ -85,12 +94,23 @@ class Workbench:
         from benchmarks.loading import load_store
 
         path = self.folder / f"store-{self.size}"
-        marker = self.folder / f"store-{self.size}.loaded"
-        if not marker.exists():
+        if not self._people_file.exists():
             shutil.rmtree(path, ignore_errors=True)
-            self.load_figures = load_store(self, path)
-            marker.touch()
+            faces = self.faces()
+            self.load_figures = load_store(self, path, faces)
+            # Written last: its presence says that the store is whole.
+            np.save(self._people_file, faces.identity_numbers)
         return path
+
+    def people(self) -> npt.NDArray[np.uint32]:
+        """Whose face each row of the loaded store is, [rows]: rows are numbered as they were enrolled."""
+        self.store()
+        numbers: npt.NDArray[np.uint32] = np.load(self._people_file)
+        return numbers
+
+    @property
+    def _people_file(self) -> Path:
+        return self.folder / f"store-{self.size}.people.npy"
 
     def store_copy(self) -> Path:
         """A second store of the same bytes."""

@@ -10,6 +10,9 @@ import numpy.typing as npt
 
 from mien_server.index import BuildJob, EffortChoice, ExpectedGeneration, Generation, SearchRequest, load_generation
 from mien_server.index.builder import build_generation
+from mien_server.index.ladder import exact_answers, measure_efforts
+from mien_server.index.probing import choose_probes
+from mien_server.index.staging import staging_of
 from mien_server.records.policies import IndexCode, VectorType
 from mien_server.records.rows import GalleryRows, VectorFileLocation
 
@@ -163,3 +166,15 @@ def built(index_directory: Path, rows: GalleryRows, code: IndexCode = IndexCode.
     work_folder.mkdir(parents=True, exist_ok=True)
     name = build_generation(job_of(rows, code), work_folder, lambda _fraction, _stage: None)
     return load_generation(index_directory / name, expected_of(rows))
+
+
+def staged(generation: Generation, rows: GalleryRows, probe_count: int = 800) -> Generation:
+    """The generation with the stages that serve its gallery best, whether or not one stage would cost less here."""
+    vectors, live_ordinals = rows.vectors, np.flatnonzero(is_live_of(rows))
+    probes = choose_probes(vectors, live_ordinals, rows.identity_numbers, probe_count, np.random.default_rng([1, 2]))
+    exact = exact_answers(vectors, rows.live, rows.identity_numbers, probes, 1)
+    efforts = measure_efforts(vectors, generation.index, probes, exact, 1, lambda _share: None)
+    staging = staging_of(efforts, exact, rows.identity_numbers, generation.manifest.lists, 0.999, single=None)
+    assert staging is not None
+    staging = replace(staging, milliseconds=0.0)
+    return Generation(replace(generation.manifest, staging=staging), generation.index)

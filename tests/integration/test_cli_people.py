@@ -229,8 +229,30 @@ def test_embeddings_of_a_file_are_searched(mien: Run, running: ServerProcess, tm
     code, answer, _ = mien(*arguments, "--normalize")
     assert code == exits.DONE
     assert [probe["neighbors"][0]["identity_id"] for probe in answer["embeddings"]] == ["x", "y"]
-    code, refused, _ = mien(*arguments)
+    code, refused, told = mien(*arguments)
     assert (code, refused["error"]["code"]) == (exits.REFUSED, "INVALID_ARGUMENT")
+    assert "mien search --normalize" in told
+
+
+def test_photographs_in_a_gallery_of_embeddings_are_refused_for_good(
+    mien: Run, say: Callable[..., str], folder: Path
+) -> None:
+    """What the server refuses once it refuses again, so nobody is told to run the command again."""
+    mien("gallery", "create", "no-photographs", "--precomputed", "m", "--dimension", 4)
+    code, _, told = mien("enroll", folder, "--gallery", "no-photographs")
+    assert code == exits.REFUSED
+    assert "again" not in told
+    assert "with 0 identities and 0 faces" in say("gallery", "delete", "no-photographs")
+
+
+def test_one_photograph_is_told_in_the_singular(say: Callable[..., str], folder: Path) -> None:
+    """One file of one person makes no plurals."""
+    say("gallery", "create", "single")
+    photograph = next((folder / "Halle_Berry").iterdir())
+    told = say("enroll", "--identity", "halle", photograph, "--gallery", "single")
+    assert told.startswith("1 file into single:")
+    assert told.rstrip().endswith("1 new identity.")
+    assert "with 1 identity and 1 face." in say("gallery", "delete", "single", "--force")
 
 
 def test_galleries_are_made_shown_and_deleted(mien: Run, say: Callable[..., str]) -> None:

@@ -238,6 +238,16 @@ def test_bad_rows_do_not_fail_the_others(engine: Engine) -> None:
     assert engine.galleries.get("g")[0].face_count == 2
 
 
+def test_a_batch_of_bad_rows_alone_is_answered_row_by_row(engine: Engine) -> None:
+    """A batch in which every row is refused writes nothing and names each row."""
+    rows = unit_rows(3) * np.float32(2)
+    outcome = engine.enrollment.enroll_rows(EnrollRows("g", packed(rows), ["a", "b", "c"]), NEVER)
+    assert {row: error.reason for row, error in outcome.errors.items()} == dict.fromkeys(
+        range(3), "EMBEDDING_NOT_UNIT_NORM"
+    )
+    assert (outcome.enrolled_count, list(outcome.face_ids)) == (0, ["", "", ""])
+
+
 def test_min_revision_is_honoured(engine: Engine) -> None:
     """A read may ask for what was written; a revision that does not exist yet is refused, not waited for."""
     rows = unit_rows(2)

@@ -13,6 +13,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import operations_service_pb2, recognition_service_pb2, types_pb2
+from mien_server.rpc.requests import next_page_token
 
 INVALID = grpc.StatusCode.INVALID_ARGUMENT
 DIMENSION = 8
@@ -268,6 +269,25 @@ def test_bad_page_tokens(gallery: Any, refused: Any) -> None:
     ):
         refusal = refused(lambda request=request: gallery.galleries.ListIdentities(request))
         assert (refusal.code, refusal.reason, refusal.fields) == (INVALID, "PAGE_TOKEN_INVALID", ["page_token"])
+
+
+def test_a_page_token_whose_cursor_is_no_ordinal(gallery: Any, refused: Any) -> None:
+    """A token made by somebody who knows how, with a cursor that is no place in the list, is refused as such."""
+    request = pb.ListFacesRequest(gallery="staff")
+    request.page_token = next_page_token("mien.v1.GalleryService.ListFaces", request, "anna")
+    refusal = refused(lambda: gallery.galleries.ListFaces(request))
+    assert (refusal.code, refusal.reason, refusal.fields) == (INVALID, "PAGE_TOKEN_INVALID", ["page_token"])
+
+
+def test_a_long_text_in_any_script_keeps_its_error(gallery: Any, refused: Any) -> None:
+    """An error about a text of thousands of bytes arrives with its own code and reason, not as headers too large."""
+    refusal = refused(lambda: gallery.galleries.GetGallery(pb.GetGalleryRequest(gallery="顔" * 20_000)))
+    assert (refusal.code, refusal.reason) == (grpc.StatusCode.NOT_FOUND, "GALLERY_NOT_FOUND")
+    row_filter = types_pb2.Filter(identity_labels={"顔" * 20_000: "value"})
+    request = pb.ListIdentitiesRequest(gallery="staff", filter=row_filter)
+    refusal = refused(lambda: gallery.galleries.ListIdentities(request))
+    assert (refusal.code, refusal.reason) == (INVALID, "LABEL_KEY_INVALID")
+    assert refusal.message
 
 
 def test_a_stale_etag_aborts(gallery: Any, refused: Any) -> None:

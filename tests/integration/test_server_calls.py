@@ -13,7 +13,6 @@ from typing import Any
 import grpc
 import numpy as np
 import pytest
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 
 from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import operations_service_pb2, operations_service_pb2_grpc, recognition_service_pb2
@@ -184,26 +183,28 @@ def test_calls_beyond_what_may_wait_are_refused(server_process: Any, store_path:
     arguments = ["server.thread_count=2", "server.stream_count_max=1", "server.waiting_call_count_max=0"]
     server = server_process(store_path, *(part for argument in arguments for part in ("--set", argument)))
     assert server.operations.GetServerInfo(INFO, wait_for_ready=True, timeout=60).store_id
-    queues: list[Queue[reflection_pb2.ServerReflectionRequest | None]] = [Queue(), Queue()]
-    reflection = reflection_pb2_grpc.ServerReflectionStub(server.channel)
-    streams = [reflection.ServerReflectionInfo(iter(queue.get, None)) for queue in queues]
-    for queue, stream in zip(queues, streams, strict=True):
-        queue.put(reflection_pb2.ServerReflectionRequest(list_services=""))
-        assert next(stream).list_services_response.service
-    with pytest.raises(grpc.RpcError) as caught:
-        server.operations.GetServerInfo(INFO)
-    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
-    queues[0].put(None)
-    assert list(streams[0]) == []
-    until(lambda: _answers(server))
-    queues[1].put(None)
+    queues: list[Queue[operations_service_pb2.GetServerInfoRequest | None]] = [Queue(), Queue()]
+    slowly_sent = server.channel.stream_unary(
+        "/mien.v1.OperationsService/GetServerInfo",
+        operations_service_pb2.GetServerInfoRequest.SerializeToString,
+        operations_service_pb2.GetServerInfoResponse.FromString,
+    )
+    calls = [slowly_sent.future(iter(queue.get, None), timeout=60) for queue in queues]
+    until(lambda: _code(server) is grpc.StatusCode.RESOURCE_EXHAUSTED)
+    for queue, call in zip(queues, calls, strict=True):
+        queue.put(INFO)
+        queue.put(None)
+        assert call.result().store_id
+        until(lambda: _code(server) is grpc.StatusCode.OK)
 
 
-def _answers(server: Any) -> bool:
+def _code(server: Any) -> grpc.StatusCode:
     try:
-        return bool(server.operations.GetServerInfo(INFO, timeout=60).store_id)
-    except grpc.RpcError:
-        return False
+        server.operations.GetServerInfo(INFO, timeout=60)
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
 
 
 def _make_certificate(folder: Path) -> tuple[Path, Path]:

@@ -102,6 +102,17 @@ def test_wrong_settings_end_the_start(
     assert "Traceback" not in log
 
 
+def test_a_socket_that_cannot_be_looked_at_is_named(server_process: Any, store_path: Path, tmp_path: Path) -> None:
+    """A path of a socket that the system refuses ends the start in one line that names it."""
+    (tmp_path / "file").write_text("no folder")
+    path = tmp_path / "file" / "mien.sock"
+    assert _ended(server_process.begin(store_path, "--listen", "127.0.0.1:0", "--unix", str(path))) == 1
+    log = server_process.log()
+    assert str(path) in log
+    assert "Traceback" not in log
+    assert not store_path.exists()
+
+
 @pytest.mark.parametrize("damage", ["file", "other"])
 def test_what_is_no_store_is_refused(server_process: Any, tmp_path: Path, damage: str) -> None:
     """A path that holds something else is refused in one line that names it."""

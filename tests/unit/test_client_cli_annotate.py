@@ -8,9 +8,20 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mien_client import BoundingBox
+from mien_client import (
+    BoundingBox,
+    Candidate,
+    Decision,
+    DetectedFace,
+    FaceIdentification,
+    ImageFaces,
+    ImageIdentification,
+    ImageStatus,
+    Quality,
+)
 from mien_client.cli import annotate
 from mien_client.cli.annotate import Mark, draw_marks, upright
+from mien_client.cli.annotated_files import marks_of, unwritable_names
 from mien_client.cli.fonts import font_for
 
 GREY = (128, 128, 128)
@@ -24,6 +35,19 @@ def encoded(picture: Image.Image, kind: str = "PNG", **options: object) -> bytes
 
 def count(picture: Image.Image, colour: tuple[int, int, int]) -> int:
     return int((np.asarray(picture) == colour).all(axis=2).sum())
+
+
+def identified(names: list[str | None]) -> ImageIdentification:
+    """A photograph with one face for each name; None is a stranger."""
+    face = DetectedFace(BoundingBox(0, 0, 9, 9), None, 1.0, Quality(1.0, (), 9.0, 1.0, 0.5, 0.5, 0.0, 0.0))
+    people = [
+        FaceIdentification(Decision.MATCH, (Candidate("id", name, 0.99, 0.1, "face", {}),), None)
+        if name
+        else FaceIdentification(Decision.UNKNOWN, (), None)
+        for name in names
+    ]
+    image = ImageFaces(ImageStatus.OK, None, 9, 9, (face,) * len(names), b"", "")
+    return ImageIdentification(image, tuple(people))
 
 
 @pytest.mark.parametrize("size", [(24, 24), (500, 333), (4000, 100), (6000, 4000)])
@@ -85,6 +109,13 @@ def test_a_letter_that_no_font_has_is_never_a_box() -> None:
         font, text = font_for(name, 20)
         missing = bytes(font.getmask("\uffff"))
         assert all(bytes(font.getmask(letter)) != missing for letter in text)
+
+
+def test_a_name_that_no_font_can_write_gives_way_to_the_faces_number() -> None:
+    """The label then has the number of the face in the table; names that lose but an accent stay."""
+    marks = marks_of(identified(["Žižka", "\U0010fff0", None]))
+    assert [mark.text for mark in marks] == ["Žižka 0.99", "face 2 0.99", "Unknown"]
+    assert unwritable_names(identified(["Žižka", "\U0010fff0", None])) == ["\U0010fff0"]
 
 
 def test_boxes_are_drawn_on_the_upright_picture() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import socket
 import subprocess
@@ -10,6 +11,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
 from mien_client import (
     BoundingBox,
@@ -23,9 +26,12 @@ from mien_client import (
     Unavailable,
 )
 from mien_client.cli import exits
+from mien_client.cli.commands.enroll import _stopped
+from mien_client.cli.enrolling import EnrolmentReport
 from mien_client.cli.jsonable import jsonable
 from mien_client.cli.main import main
-from mien_client.cli.output import Output
+from mien_client.cli.output import Output, counted
+from mien_client.cli.path_cells import shortened
 
 
 @pytest.fixture
@@ -65,6 +71,14 @@ def test_an_error_is_json_too(nobody: str, capsys: pytest.CaptureFixture[str]) -
         ["info", "--timeout", "soon"],
         ["identify", "a.jpg"],
         ["gallery", "create", "x", "--recipe", "dlib", "--precomputed", "m"],
+        ["gallery", "create", "x", "--precomputed", "m", "--dimension", "0"],
+        ["gallery", "create", "x", "--precomputed", "m", "--dimension", "-1"],
+        ["search", "a.jpg", "--gallery", "g", "-k", "-1"],
+        ["search", "a.jpg", "--gallery", "g", "-k", "5000000000"],
+        ["identify", "a.jpg", "--gallery", "g", "--candidates", "-1"],
+        ["enroll", "people", "--gallery", "g", "--jobs", "0"],
+        ["list", "--gallery", "g", "--limit", "-1"],
+        ["list", "--gallery", "g", "--limit", "many"],
     ],
 )
 def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
@@ -74,16 +88,32 @@ def test_a_wrong_command_line_is_exit_code_2(arguments: list[str]) -> None:
     assert caught.value.code == exits.USAGE
 
 
+def test_a_number_out_of_range_is_named_with_its_range(capsys: pytest.CaptureFixture[str]) -> None:
+    """Zero where one is the least is refused as the number that it is."""
+    with pytest.raises(SystemExit):
+        main(["gallery", "create", "x", "--precomputed", "m", "--dimension", "0"])
+    assert "argument --dimension: 0 is no whole number from 1 to" in capsys.readouterr().err
+
+
+def test_the_version_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """--version needs no server and no command."""
+    with pytest.raises(SystemExit) as caught:
+        main(["--version"])
+    assert caught.value.code == exits.DONE
+    assert capsys.readouterr().out.startswith("mien ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
         (["--server", "http://x", "info"], "HOST:PORT"),
         (["gallery", "create", "x", "--dimension", "4"], "go together"),
         (["search", "--gallery", "g"], "photograph or --embedding"),
-        (["search", "--embedding", "absent.npy", "--gallery", "g"], "absent.npy"),
+        (["search", "--embedding", "absent.npy", "--gallery", "g"], "absent.npy cannot be read: no such file"),
         (["list", "identities", "--gallery", "g", "--identity", "x"], "mien list faces"),
         (["enroll", "absent", "--gallery", "g"], "is no folder"),
         (["identify", "a.jpg", "b.jpg", "--gallery", "g", "--annotate", __file__], "need a folder"),
+        (["identify", "a.jpg", "--gallery", "g", "--annotate", "absent/x.png"], "there is no folder absent"),
     ],
 )
 @pytest.mark.usefixtures("nobody")
@@ -149,6 +179,22 @@ def test_a_table_in_a_pipe_is_never_cut(capsys: pytest.CaptureFixture[str]) -> N
     assert "\x1b" not in lines[2]
 
 
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_breaks_no_path_and_no_number(width: int) -> None:
+    """A long path loses its middle, numbers and whole columns stay in one line, and sentences wrap between words."""
+    output = Output(is_json=False)
+    output._out = Console(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+    path = "/home/someone/photographs/2024/summer/a-rather-long-folder/IMG_20240801_1234.jpg"
+    columns = [("File", "path"), ("Similarity", "right"), ("Who", "whole"), "Why"]
+    output.table(columns, [(path, 0.123456, "Ada Lovelace", "because it is so and not otherwise")])
+    output._out.file.seek(0)
+    told = output._out.file.read()
+    assert max(len(line) for line in told.splitlines()) <= width
+    assert ("/home" in told, "1234.jpg" in told, "..." in told) == (True, True, True)
+    assert "0.123  Ada Lovelace" in told
+    assert [word for word in "because it is so and not otherwise".split() if word not in told.split()] == []
+
+
 def test_the_client_alone_needs_neither_rich_nor_pillow() -> None:
     """Importing the package works where the extra is missing, and the command says what to install."""
     program = (
@@ -174,6 +220,53 @@ def test_an_interrupt_is_quiet(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
     monkeypatch.setattr("mien_client.client.Client.list_galleries", interrupted)
     assert main(["gallery", "list"]) == exits.INTERRUPTED
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.usefixtures("nobody")
+def test_a_photograph_is_no_embedding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A JPEG in place of an array is refused without advice to load pickles."""
+    (tmp_path / "face.jpg").write_bytes(b"\xff\xd8\xff\xe0 and so on")
+    assert main(["search", "--embedding", str(tmp_path / "face.jpg"), "--gallery", "g"]) == exits.USAGE
+    told = capsys.readouterr().err
+    assert "no .npy file of numbers" in told
+    assert "pickle" not in told
+
+
+@pytest.mark.usefixtures("nobody")
+def test_an_empty_array_is_no_embedding(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Rows without components are refused in a sentence."""
+    np.save(tmp_path / "empty.npy", np.ones((3, 0)))
+    assert main(["search", "--embedding", str(tmp_path / "empty.npy"), "--gallery", "g"]) == exits.USAGE
+    assert "holds no array" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "is_advised"),
+    [(KeyboardInterrupt(), True), (Unavailable("x"), True), (InvalidArgument("x"), False), (ServerFailure("x"), False)],
+)
+def test_only_what_passes_is_tried_again(error: BaseException, is_advised: bool) -> None:
+    """Running `mien enroll` again is advised after an interruption, and not where it would be refused again."""
+    assert ("Run the same command again" in _stopped(EnrolmentReport("g"), error)) is is_advised
+
+
+def test_one_is_no_plural() -> None:
+    """A single thing is counted in the singular."""
+    assert [counted(number, "face") for number in (0, 1, 2)] == ["0 faces", "1 face", "2 faces"]
+    assert [counted(number, "identity", "identities") for number in (1, 2)] == ["1 identity", "2 identities"]
+
+
+@pytest.mark.parametrize("width", [0, 1, 3, 10, 19, 20, 21, 30, 80])
+def test_a_path_loses_its_middle(width: int) -> None:
+    """What is too wide fits afterwards; the file's name is whole where there is room for it."""
+    path = "/a/long/folder/and/another/photograph-1.jpg"
+    short = shortened(path, width)
+    assert len(short) == min(width, len(path))
+    assert width < 21 or short.endswith("/photograph-1.jpg")
+
+
+def test_wide_letters_count_as_two_columns() -> None:
+    """A terminal draws some letters twice as wide, and the path still fits."""
+    assert cell_len(shortened("/照片/夏天/" * 10, 21)) <= 21
 
 
 @pytest.mark.usefixtures("nobody")

@@ -159,5 +159,9 @@ def test_an_annotated_picture_never_replaces_a_photograph(tmp_path: Path) -> Non
         output_paths([photograph], tmp_path)
     with pytest.raises(UsageFailure, match="need a folder"):
         output_paths([photograph, tmp_path / "2.jpg"], photograph)
+    with pytest.raises(UsageFailure, match=r"several photographs need a folder; .*new\.png names a file"):
+        output_paths([photograph, tmp_path / "2.jpg"], tmp_path / "new.png")
+    with pytest.raises(UsageFailure, match=r"there is no folder .*absent"):
+        output_paths([photograph], tmp_path / "absent" / "out.png")
     with pytest.raises(UsageFailure, match=r"\.xyz"):
         output_paths([photograph], tmp_path / "out.xyz")

@@ -23,6 +23,7 @@ from mien_client import (
     Unimplemented,
 )
 from mien_client import errors as errors_module
+from mien_client._rpc import failures
 from mien_client._rpc.failures import from_status, optional_error
 from tests.client_support import QUICK, FakeService, client_of, refuse, rich_status
 
@@ -87,6 +88,13 @@ def test_nobody_at_the_address_is_said_in_a_sentence() -> None:
     with Client(address, ONE_ATTEMPT) as client, pytest.raises(Unavailable, match=address) as caught:
         client.get_server_info()
     assert caught.value.reason == ""
+
+
+def test_the_cause_of_a_name_not_found_has_no_stray_bracket() -> None:
+    """gRPC puts its chain of attempts in brackets; what is shown of it has none that was never opened."""
+    details = "DNS resolution failed for foo:1: [attempts: C-ares: UNKNOWN: Domain name not found])"
+    told = failures._explained(grpc.StatusCode.UNAVAILABLE, details, "foo:1", None)
+    assert "(Domain name not found);" in told
 
 
 def test_a_method_the_server_lacks_is_unimplemented() -> None:

@@ -12,6 +12,7 @@ import pytest
 from mien.v1 import gallery_service_pb2 as galleries_v1
 from mien.v1 import recognition_service_pb2 as recognition_v1
 from mien_client import Client, ClientOptions, EnrollAck, EnrollRows, NotFound, ServerFailure, Unavailable, row_batches
+from mien_client._wire import encode
 from tests.client_support import FakeService, client_of, rich_status
 
 Requests = Iterator[galleries_v1.StreamEnrollRequest]
@@ -212,6 +213,13 @@ def test_rows_are_cut_into_batches_that_lose_nothing() -> None:
     assert [len(batch.identity_ids) for batch in batches] == [4, 4, 3]
     assert np.array_equal(np.concatenate([np.asarray(batch.vectors) for batch in batches]), vectors)
     assert [name for batch in batches for name in batch.identity_ids] == [str(row) for row in range(11)]
+
+
+@pytest.mark.parametrize("normalize", [False, True])
+def test_every_batch_says_whether_its_rows_are_to_be_normalized(normalize: bool) -> None:
+    """The choice travels with the embeddings of each batch."""
+    batches = list(row_batches(np.ones((5, 2)), list("abcde"), normalize=normalize, rows_per_batch=2))
+    assert [encode.enroll_rows(batch).embeddings.normalize for batch in batches] == [normalize] * 3
 
 
 def test_a_window_of_nothing_is_refused() -> None:

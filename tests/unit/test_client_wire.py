@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+from collections.abc import Callable
 from enum import StrEnum
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 from mien.v1 import operations_service_pb2 as operations_v1
 from mien.v1 import types_pb2 as types_v1
 from mien_client import (
+    Client,
     Condition,
     ConditionSubject,
     Decision,
@@ -44,6 +46,25 @@ def test_an_enum_has_every_value_of_the_contract(kind: type[StrEnum]) -> None:
 def test_a_value_of_a_newer_server_is_unspecified() -> None:
     """A number that this client does not know is read, not refused."""
     assert enum_value(Decision, 4711) is Decision.UNSPECIFIED
+
+
+@pytest.mark.parametrize(
+    ("call", "argument"),
+    [
+        (lambda client: client.search_faces("g", embeddings=np.ones(2), k=-1), "k is -1"),
+        (lambda client: client.search_faces("g", embeddings=np.ones(2), effort=Effort(step=-1)), "step is -1"),
+        (lambda client: client.identify("g", embeddings=np.ones(2), candidate_count=1 << 32), "candidate_count is"),
+        (lambda client: client.create_gallery("g", precomputed="m", dimension=-1), "dimension is -1"),
+        (lambda client: next(client.list_galleries(page_size=-1)), "page_size is -1"),
+        (lambda client: client.get_gallery("g", min_revision=-1), "min_revision is -1"),
+        (lambda client: next(client.stream_search("g", [np.ones(2)], k=-1)), "k is -1"),
+        (lambda client: next(client.stream_identify("g", [np.ones(2)], candidate_count=-1)), "candidate_count is -1"),
+    ],
+)
+def test_a_number_that_the_contract_cannot_hold_is_named(call: Callable[[Client], object], argument: str) -> None:
+    """The argument, its value and its range are told before anything is sent."""
+    with Client("127.0.0.1:1") as client, pytest.raises(ValueError, match=f"{argument}.*; give a whole number from 0"):
+        call(client)
 
 
 def test_limits_are_the_contracts() -> None:

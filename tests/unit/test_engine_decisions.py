@@ -45,6 +45,23 @@ def test_target_beyond_the_data_is_marked() -> None:
     assert not identification_threshold(DecisionPolicy(target_fmr=1e-4), NOTHING, CALIBRATION, 1).extrapolated
 
 
+@pytest.mark.parametrize("rate", [1e-300, 1e-320, 5e-324])
+def test_the_smallest_rates_have_a_threshold(rate: float) -> None:
+    """A target so small that its share for one comparison is no number any more gives the strictest threshold."""
+    for policy in (DecisionPolicy(target_fpir=rate), DecisionPolicy(target_fmr=rate)):
+        found = identification_threshold(policy, NOTHING, CALIBRATION, 10**9)
+        assert found.extrapolated
+        assert found.similarity == pytest.approx(0.9999)
+
+
+def test_the_detail_names_what_was_counted() -> None:
+    """The detail says among how many of what the rate of false positives holds."""
+    policy = DecisionPolicy(target_fpir=0.01)
+    assert "among 7 faces" in identification_threshold(policy, NOTHING, CALIBRATION, 7).detail
+    for one in (policy, None):
+        assert "among 7 identities" in identification_threshold(one, NOTHING, CALIBRATION, 7, "identities").detail
+
+
 def test_default_is_never_below_one_comparisons_threshold() -> None:
     """In a gallery of one face the default of identification is that of verification."""
     assert identification_threshold(None, NOTHING, CALIBRATION, 1).similarity == pytest.approx(0.9, abs=1e-6)
@@ -79,3 +96,10 @@ def test_distances_of_unit_vectors() -> None:
     np.testing.assert_allclose(distances(cosines, DistanceMetric.COSINE), 1 - cosines, atol=1e-6)
     np.testing.assert_allclose(distances(cosines, DistanceMetric.SQUARED_L2), direct**2, atol=1e-5)
     np.testing.assert_allclose(distances(cosines, DistanceMetric.EUCLIDEAN), direct, atol=1e-5)
+
+
+@pytest.mark.parametrize("metric", [DistanceMetric.COSINE, DistanceMetric.SQUARED_L2, DistanceMetric.EUCLIDEAN])
+def test_distances_keep_to_their_range(metric: DistanceMetric) -> None:
+    """Rounded vectors can have similarities a little beyond 1; their distance is that of equal or opposite ones."""
+    beyond, ends = np.array([1.0005, -1.0005], np.float32), np.array([1.0, -1.0], np.float32)
+    np.testing.assert_array_equal(distances(beyond, metric), distances(ends, metric))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy.typing as npt
 import pytest
 
 from mien_server.errors import InvalidArgument
-from mien_server.index import EffortChoice, search
+from mien_server.index import EffortChoice, flat, search
 from mien_server.index.flat import search_flat
 from tests.index_support import assert_is_exact, bitmap_of, request, rows_in_file, unit_vectors
 
@@ -63,6 +64,41 @@ def test_equal_rows_are_answered_by_smaller_ordinal(tmp_path: Path, probe_count:
     result = search(rows, None, request(probes, k=50))
     np.testing.assert_array_equal(result.ordinals, np.tile(np.sort(twins)[:50], (probe_count, 1)))
     assert np.unique(result.similarities).size == 1
+
+
+@pytest.mark.parametrize("item_type", [np.float32, np.float16])
+def test_many_probes_near_many_equal_rows_are_answered_in_order(
+    item_type: npt.DTypeLike, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of several groups of equal rows, over blocks of rows and of probes, each probe gets the smallest ordinals."""
+    monkeypatch.setattr(flat, "BLOCK_COMPONENTS", 64 * 100)
+    monkeypatch.setattr(flat, "PAIRS_MAX", 1000)
+    vectors = unit_vectors(1500, 64)
+    group = np.random.default_rng(4).integers(0, 6, 1500)
+    vectors = vectors[group].astype(item_type)
+    is_selected = np.arange(1500) % 7 != 0
+    probes = vectors[:30].astype(np.float32) + 0.2 * unit_vectors(30, 64, seed=1)
+    probes /= np.linalg.norm(probes, axis=1, keepdims=True)
+    ordinals, similarities = search_flat(vectors, 100, 1400, bitmap_of(is_selected), probes, 12, 2)
+    for probe in range(30):
+        equal = np.flatnonzero((group == group[probe]) & is_selected)
+        np.testing.assert_array_equal(ordinals[probe], equal[(equal >= 100) & (equal < 1400)][:12])
+        np.testing.assert_allclose(
+            similarities[probe], vectors[ordinals[probe]].astype(np.float32) @ probes[probe], atol=1e-6
+        )
+
+
+def test_memory_of_a_sparse_search_is_bounded() -> None:
+    """Many small probes of a few selected rows of many do not list every pair of them."""
+    vectors, probes = unit_vectors(200_000, 4), unit_vectors(500, 4, seed=1)
+    is_selected = np.arange(200_000) % 10 == 3
+    selected = bitmap_of(is_selected)
+    tracemalloc.start()
+    ordinals, _ = search_flat(vectors, 0, 200_000, selected, probes, 3, 2)
+    peak_bytes = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(ordinals[:, 0] % 10, 3)
+    assert peak_bytes < 16 * 1024 * 1024
 
 
 def test_a_similarity_has_the_same_bits_whatever_the_plan(tmp_path: Path) -> None:

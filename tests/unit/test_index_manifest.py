@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from mien_server.index import GenerationRefused, LadderStep, Manifest
-from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, read_manifest
+from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, Stage, Staging, read_manifest
 from mien_server.records.policies import IndexCode
 
 MANIFEST = Manifest(
@@ -34,7 +34,18 @@ MANIFEST = Manifest(
     build_time_us=1,
     build_seconds=1.0,
     files=(FileDigest("index.faiss", 3, "00"),),
+    staging=Staging(
+        first=Stage(1, 100),
+        full=Stage(1, 200),
+        stop_similarity=0.6,
+        rank1_agreement=1.0,
+        mated_decisions=1.0,
+        stranger_decisions=0.9995,
+        undecided=0.1,
+        milliseconds=0.1,
+    ),
 )
+STAGING = asdict(MANIFEST)["staging"]
 
 
 def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
@@ -43,10 +54,19 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == MANIFEST
 
 
+def test_a_manifest_of_the_first_version_is_searched_in_one_stage(tmp_path: Path) -> None:
+    """What was built before there were stages is served as it is, without them."""
+    fields = json.loads(MANIFEST.to_json()) | {"manifest_version": 1}
+    del fields["staging"]
+    (tmp_path / MANIFEST_FILE_NAME).write_text(json.dumps(fields), encoding="utf-8")
+    assert read_manifest(tmp_path) == replace(MANIFEST, staging=None)
+
+
 @pytest.mark.parametrize(
     "change",
     [
-        {"manifest_version": 2},
+        {"manifest_version": 0},
+        {"manifest_version": 3},
         {"live_rows": 301},
         {"live_rows": 0},
         {"lists": 0},
@@ -56,6 +76,12 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
         {"files": [1]},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"step": 2}]},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"rank1_agreement": 1.5}]},
+        {"staging": {"first": {"lists": 1, "rescored": 1}}},
+        {"staging": STAGING | {"stop_similarity": float("nan")}},
+        {"staging": STAGING | {"stop_similarity": 1.5}},
+        {"staging": STAGING | {"undecided": 1.5}},
+        {"staging": STAGING | {"full": {"lists": 2, "rescored": 200}}},
+        {"staging": STAGING | {"first": {"lists": 1, "rescored": 0}}},
     ],
     ids=str,
 )

@@ -9,7 +9,8 @@ import pytest
 from mien_server.errors import InvalidArgument, PreconditionFailed
 from mien_server.index import EffortChoice, LadderStep, Manifest
 from mien_server.index.layout import candidate_specifications, list_count, subquantizer_count
-from mien_server.index.plan import Scan, choose_scan, choose_step
+from mien_server.index.manifest import Stage, Staging
+from mien_server.index.plan import Scan, choose_scan, choose_staging, choose_step
 from mien_server.records.policies import IndexCode
 
 LADDER = (
@@ -97,13 +98,52 @@ def test_an_effort_that_does_not_exist_is_refused(effort: EffortChoice) -> None:
     assert caught.value.reason == "EFFORT_INVALID"
 
 
+STAGING = Staging(
+    first=Stage(8, 100),
+    full=Stage(64, 800),
+    stop_similarity=0.58,
+    rank1_agreement=0.9995,
+    mated_decisions=1.0,
+    stranger_decisions=1.0,
+    undecided=0.1,
+    milliseconds=0.25,
+)
+STAGED = replace(MANIFEST, staging=STAGING)
+
+
+@pytest.mark.parametrize(
+    ("effort", "is_staged"),
+    [
+        (EffortChoice(), True),
+        (EffortChoice(recall_target=0.999), True),
+        (EffortChoice(recall_target=0.9999), False),
+        # The first step meets it for less.
+        (EffortChoice(recall_target=0.8), False),
+        (EffortChoice(step=3), False),
+        (EffortChoice(exact=True), False),
+        (EffortChoice(recall_at_10_min=0.5), False),
+    ],
+)
+def test_stages_are_taken_where_they_meet_the_target_for_less(effort: EffortChoice, is_staged: bool) -> None:
+    """A target is met by stages that reached it and cost less than the step; what else is asked for is done so."""
+    chosen = choose_staging(STAGED, effort, choose_step(STAGED, effort))
+    assert chosen == (STAGING if is_staged else None)
+    assert choose_staging(MANIFEST, effort, choose_step(MANIFEST, effort)) is None
+
+
+def test_stages_spare_exact_search() -> None:
+    """Where no step met the target but the stages did, they are taken."""
+    manifest = replace(STAGED, ladder=LADDER[:1])
+    assert choose_staging(manifest, EffortChoice(), choose_step(manifest, EffortChoice())) == STAGING
+
+
 def test_a_filter_widens_the_scan_until_it_turns_exact() -> None:
     """The fewer rows match, the more lists are scanned; few enough are visited one by one."""
     step = LADDER[0]
     half = choose_scan(MANIFEST, step, 10, 100_000, 200_000, 1)
     tenth = choose_scan(MANIFEST, step, 10, 20_000, 200_000, 1)
-    assert half == Scan(step, 16, 200)
-    assert tenth == Scan(step, 64, 200)
+    assert half == Scan(16, 200)
+    assert tenth == Scan(64, 200)
     assert choose_scan(MANIFEST, step, 10, 200, 200_000, 1) is None
     assert choose_scan(MANIFEST, step, 10, 0, 200_000, 1) is None
 

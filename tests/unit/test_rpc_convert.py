@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2, status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,19 +17,25 @@ from mien.v1 import gallery_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.engine.types import (
     Condition,
     ConditionSubject,
+    EnrolledFaces,
+    EnrollOutcome,
     Explanation,
+    FaceInfo,
     GalleryInfo,
     IndexState,
     IndexStateKind,
     NeighborsAnswer,
     OperationKind,
     OperationState,
+    Threshold,
     ThresholdOrigin,
+    VerificationAnswer,
 )
 from mien_server.errors import InvalidArgument
 from mien_server.records import faces, policies
 from mien_server.records.faces import Box, FaceAnalysis, ImageAnalysis, ImageStatus, Quality, QualityReason
 from mien_server.records.policies import DecisionPolicy, EnrollmentPolicy, IndexPolicy, VectorType
+from mien_server.rpc.convert.enrollment import items_response, outcome_messages
 from mien_server.rpc.convert.faces import image_faces_message
 from mien_server.rpc.convert.filters import row_filter, search_choices
 from mien_server.rpc.convert.galleries import gallery_message, gallery_spec
@@ -40,7 +47,7 @@ from mien_server.rpc.convert.policies import (
     index_policy,
     index_policy_message,
 )
-from mien_server.rpc.convert.recognition import columns_response, neighbors_response
+from mien_server.rpc.convert.recognition import columns_response, neighbors_response, verify_response
 from mien_server.rpc.convert.values import duration_seconds, embedding_message, microseconds, timestamp
 
 SAME_ENUMS = [
@@ -309,6 +316,55 @@ def test_a_face_keeps_its_facts() -> None:
     assert list(face.quality.reasons) == [types_pb2.QUALITY_REASON_BLURRED]
     assert (face.embedding.dimension, face.embedding.count, face.embedding.model) == (4, 1, "model")
     assert not image_faces_message(analysis, "a.jpg", "images[0]").faces[0].HasField("embedding")
+
+
+def _source_of(status: status_pb2.Status) -> str:
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return info.metadata["source"]
+
+
+def test_errors_of_photographs_repeat_the_source() -> None:
+    """The error of a photograph, and of an item to enrol, names it as the caller does."""
+    found = image_faces_message(_analysis(ImageStatus.NO_FACE, 0), "a.jpg", "images[0]")
+    assert _source_of(found.error) == "a.jpg"
+    items = [
+        gallery_service_pb2.EnrollItem(image=types_pb2.Image(source="b.jpg")),
+        gallery_service_pb2.EnrollItem(source="c.jpg", embedding=types_pb2.Embeddings()),
+    ]
+    outcomes = outcome_messages([EnrollOutcome(error=InvalidArgument("bad"))] * 2, items)
+    assert [_source_of(outcome.status) for outcome in outcomes] == ["b.jpg", "c.jpg"]
+
+
+def test_verified_photographs_keep_their_source() -> None:
+    """Both photographs of a verification are answered under the caller's names for them."""
+    analysis = _analysis(ImageStatus.OK, 1)
+    answer = VerificationAnswer(
+        is_same=True,
+        similarity=0.9,
+        distance=None,
+        threshold=Threshold(0.5, ThresholdOrigin.REQUEST, "given"),
+        left_image=analysis,
+        right_image=analysis,
+        revision=0,
+        model_fingerprint="m",
+    )
+    message = verify_response(answer, "left.jpg", "right.jpg")
+    assert (message.left_image.source, message.right_image.source) == ("left.jpg", "right.jpg")
+
+
+def test_a_batch_of_items_counts_faces() -> None:
+    """The counts of an enrolment's acknowledgement are of faces, of which a photograph can hold several."""
+    face = FaceInfo("f", "anna", {}, "", b"", None, None, None, 0.0, "m", 0)
+    outcomes = (
+        EnrollOutcome(faces=(face,) * 3),
+        EnrollOutcome(faces=(face,)),
+        EnrollOutcome(faces=(face,) * 2, duplicate=True),
+        EnrollOutcome(error=InvalidArgument("bad")),
+    )
+    message = items_response(7, EnrolledFaces(outcomes, 5, "m"), [gallery_service_pb2.EnrollItem()] * 4)
+    assert (message.sequence, message.revision) == (7, 5)
+    assert (message.enrolled_count, message.duplicate_count) == (4, 2)
 
 
 def test_embeddings_travel_as_little_endian_float32() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator
 from typing import TypeVar
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -12,8 +14,11 @@ from google.rpc import error_details_pb2, status_pb2
 
 from mien_server import errors
 from mien_server.rpc.errors import CODES, as_mien_error, code_of, status_of
+from mien_server.storage.keys import IDENTITY_ID_BYTES_MAX
 
 Detail = TypeVar("Detail", bound=Message)
+PRINTABLE = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+"""What gRPC does not percent-encode in a message."""
 
 
 def _tree(root: type[errors.MienError]) -> Iterator[type[errors.MienError]]:
@@ -94,7 +99,36 @@ def test_a_defect_is_answered_with_an_id_only() -> None:
     assert len(_detail(status, error_details_pb2.ErrorInfo).metadata["error_id"]) == 16
 
 
-def test_a_long_message_still_fits_into_headers() -> None:
-    """However long a message and its facts are, the status stays below the 8 KiB that HTTP/2 peers accept."""
-    error = errors.InvalidArgument("x" * 100_000, field="f", metadata={"given": "y" * 100_000})
-    assert len(status_of(error).SerializeToString()) < 4096
+@pytest.mark.parametrize("character", ["x", "%", "\n", "é", "顔", "😀"])
+@pytest.mark.parametrize("kind", [errors.InvalidArgument, errors.NotFound, errors.PreconditionFailed])
+def test_a_long_message_still_fits_into_headers(kind: type[errors.MienError], character: str) -> None:
+    """However long a message and its facts are, in any script, the status takes less than the 8 KiB of headers that
+    HTTP/2 peers accept, and keeps code and reason.
+    """
+    long = character * 100_000
+    error = kind(
+        long, reason="GALLERY_SO", metadata={"gallery": long, **{f"fact_{number}": long for number in range(9)}}
+    )
+    if isinstance(error, errors.InvalidArgument):
+        error.field = long
+    status = status_of(error, source=long)
+    header_bytes = len(quote(status.message, safe=PRINTABLE)) + len(b64encode(status.SerializeToString()))
+    assert 1000 < header_bytes < 6000
+    assert status.code == CODES[kind].value[0]
+    assert _detail(status, error_details_pb2.ErrorInfo).reason == "GALLERY_SO"
+    assert status.message.endswith("...")
+
+
+def test_ids_are_never_cut() -> None:
+    """The longest id that a store can hold reaches the caller whole, in any script."""
+    identity_id = "顔" * (IDENTITY_ID_BYTES_MAX // 3)
+    error = errors.NotFound("x" * 5000, reason="IDENTITY_NOT_FOUND", metadata={"identity_id": identity_id})
+    status = status_of(error)
+    assert _detail(status, error_details_pb2.ErrorInfo).metadata["identity_id"] == identity_id
+    assert _detail(status, error_details_pb2.ResourceInfo).resource_name == identity_id
+
+
+def test_a_message_that_fits_is_not_cut() -> None:
+    """Up to its limit a message is answered as it is."""
+    assert status_of(errors.NotFound("x" * 1000)).message == "x" * 1000
+    assert status_of(errors.NotFound("x" * 1001)).message == "x" * 997 + "..."

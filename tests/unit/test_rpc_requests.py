@@ -17,6 +17,7 @@ from mien_server.rpc.requests import (
     masked_paths,
     next_page_token,
     page_cursor,
+    page_ordinal,
     page_size,
     request_token,
     version_of,
@@ -121,3 +122,19 @@ def test_a_token_belongs_to_its_request() -> None:
     for method, gallery in ((METHOD, "stuff"), ("mien.v1.GalleryService.ListFaces", "staff")):
         with pytest.raises(InvalidArgument):
             page_cursor(method, pb.ListIdentitiesRequest(gallery=gallery), token)
+
+
+@pytest.mark.parametrize("cursor", ["anna", "-2", "1.5", "٣", "9" * 19, " 1"])
+def test_a_cursor_that_is_no_ordinal_is_refused(cursor: str) -> None:
+    """A token with a good digest whose cursor is no ordinal is refused like any other that was never given."""
+    method, request = "mien.v1.GalleryService.ListFaces", pb.ListFacesRequest(gallery="staff")
+    with pytest.raises(InvalidArgument) as caught:
+        page_ordinal(method, request, next_page_token(method, request, cursor))
+    assert (caught.value.reason, caught.value.field) == ("PAGE_TOKEN_INVALID", "page_token")
+
+
+def test_ordinals_come_back() -> None:
+    """A token gives the ordinal back, and no token the place before the first one."""
+    method, request = "mien.v1.GalleryService.ListFaces", pb.ListFacesRequest(gallery="staff")
+    assert page_ordinal(method, request, next_page_token(method, request, "41")) == 41
+    assert page_ordinal(method, request, "") == -1

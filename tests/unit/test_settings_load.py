@@ -11,6 +11,7 @@ from mien_server.config.limits import Limits
 from mien_server.config.settings import Settings
 from mien_server.config.settings_file import load_settings, settings_text
 from mien_server.errors import InvalidArgument
+from mien_server.storage import keys
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLE = REPOSITORY / "docs" / "mien-server.example.toml"
@@ -26,6 +27,15 @@ def settings_file(tmp_path: Path) -> Path:
 def test_defaults_are_the_limits_of_the_code() -> None:
     """Where nobody says otherwise, the limits are those that the code documents."""
     assert load_settings(None, {}).limits.to_limits() == Limits()
+
+
+def test_limits_of_keys_are_those_of_the_store() -> None:
+    """What a setting may at most allow an id or a label's value is what the store's keys hold."""
+    most = (keys.IDENTITY_ID_BYTES_MAX, keys.FACE_ID_BYTES_MAX, keys.LABEL_VALUE_BYTES_MAX)
+    limits = Limits()
+    assert (limits.identity_id_bytes_max, limits.face_id_bytes_max, limits.label_value_bytes_max) == most
+    lowered = load_settings(None, {"limits": {"identity_id_bytes_max": 100}}).limits
+    assert lowered.identity_id_bytes_max == 100
 
 
 def test_flags_win_over_environment_over_file_over_defaults(
@@ -63,6 +73,9 @@ def test_variables_of_others_are_passed_over(monkeypatch: pytest.MonkeyPatch) ->
         ({"server": {"listen": ["localhost"]}}, ["server.listen", "HOST:PORT"]),
         ({"server": {"listen": ["127.0.0.1:70000"]}}, ["server.listen", "HOST:PORT"]),
         ({"server": {"thread_count": 4}}, ["stream_count_max", "thread_count"]),
+        ({"limits": {"identity_id_bytes_max": 257}}, ["limits.identity_id_bytes_max", "257", "at most 256"]),
+        ({"limits": {"face_id_bytes_max": 65}}, ["limits.face_id_bytes_max", "65", "at most 64"]),
+        ({"limits": {"label_value_bytes_max": 300}}, ["limits.label_value_bytes_max", "300", "at most 256"]),
         ({"tls": {"key_path": "key.pem"}}, ["certificate_path", "key_path"]),
         ({"log": {"level": "loud"}}, ["log.level", "'debug'"]),
         ({"embedding": {"facenet_weights_sha256": "xyz"}}, ["embedding.facenet_weights_sha256"]),

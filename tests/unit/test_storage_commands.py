@@ -282,14 +282,14 @@ def test_a_failed_request_is_not_remembered(store: Store, gallery: GalleryRecord
 
 
 def test_operations_are_kept_without_a_revision(store: Store) -> None:
-    """The state of a long-running operation is kept, newest first, and is no revision."""
+    """The state of a long-running operation is kept, the newest name first, and is no revision."""
     for name, created in (("operations/a", 1), ("operations/b", 5), ("operations/c", 3)):
         accepted(store, PutOperation(OperationRecord(name=name, create_time_us=created)))
     accepted(store, PutOperation(OperationRecord(name="operations/a", create_time_us=1, state=2)))
     assert store.revision == 0
     with store.view() as view:
         names = [record.name for record in view.operations()]
-        assert names == ["operations/b", "operations/c", "operations/a"]
+        assert names == ["operations/c", "operations/b", "operations/a"]
         operation = view.operation("operations/a")
         assert operation is not None
         assert operation.state == 2

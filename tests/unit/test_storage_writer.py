@@ -172,6 +172,20 @@ def test_a_full_queue_is_refused_and_takes_again_later(store_path: Path) -> None
         enroll(store, rows(gallery, [("ann", "b", 9)]))
 
 
+def test_the_servers_own_writes_pass_a_full_queue(store_path: Path) -> None:
+    """What the server writes for itself waits its turn however much callers have queued."""
+    options = StoreOptions(map_size_bytes=1 << 30, queue_rows_max=1)
+    with open_store(store_path, options) as store:
+        with writer_held(store):
+            store.submit(PutOperation(OperationRecord(name="operations/a")))
+            own = store.submit(PutOperation(OperationRecord(name="operations/b")), is_internal=True)
+            with pytest.raises(Overloaded):
+                store.submit(PutOperation(OperationRecord(name="operations/c")))
+        own.result(30)
+        with store.view() as view:
+            assert [one.name for one in view.operations()] == ["operations/b", "operations/a"]
+
+
 def test_a_cancelled_write_is_not_written(store: Store) -> None:
     """A write that is cancelled while it waits never happens."""
     gallery = create(store)

@@ -26,6 +26,7 @@ def row_batches(
     *,
     face_ids: Sequence[str] = (),
     sources: Sequence[str] = (),
+    normalize: bool = False,
     rows_per_batch: int = ROWS_PER_BATCH,
 ) -> Iterator[requests.EnrollRows]:
     """Cuts columns into batches for `Client.stream_enroll`.
@@ -35,6 +36,7 @@ def row_batches(
         identity_ids: n ids.
         face_ids: none, or n ids.
         sources: none, or n names.
+        normalize: let the server divide each vector by its norm.
         rows_per_batch: rows of each batch but the last.
 
     Raises:
@@ -45,7 +47,7 @@ def row_batches(
         raise ValueError(f"{len(rows)} vectors came with {len(identity_ids)} identity_ids; there must be one a row")
     for first in range(0, len(rows), rows_per_batch):
         part = slice(first, first + rows_per_batch)
-        yield requests.EnrollRows(rows[part], identity_ids[part], face_ids[part], sources[part])
+        yield requests.EnrollRows(rows[part], identity_ids[part], face_ids[part], sources[part], normalize=normalize)
 
 
 class EnrollmentCalls(CallGroup):

@@ -10,6 +10,7 @@ from mien_client._calls.base import CallGroup, field_mask, pages
 from mien_client._rpc.caller import new_request_id
 from mien_client._types import enums, galleries, requests
 from mien_client._wire import decode_galleries, encode
+from mien_client._wire.encode import whole
 from mien_client._wire.enums import enum_name
 
 __all__ = ["GalleryCalls"]
@@ -60,7 +61,7 @@ class GalleryCalls(CallGroup):
         if bool(precomputed) != bool(dimension):
             raise ValueError("a precomputed model needs its name and its dimension, a recipe neither")
         if precomputed:
-            own = galleries_v1.PrecomputedModel(name=precomputed, dimension=dimension)
+            own = galleries_v1.PrecomputedModel(name=precomputed, dimension=whole("dimension", dimension))
             model = galleries_v1.EmbeddingModel(precomputed=own)
         else:
             model = galleries_v1.EmbeddingModel(recipe=recipe or self._default_recipe(timeout_s))
@@ -90,7 +91,7 @@ class GalleryCalls(CallGroup):
         Raises:
             NotFound: there is none of that name.
         """
-        request = galleries_v1.GetGalleryRequest(gallery=gallery, min_revision=min_revision)
+        request = galleries_v1.GetGalleryRequest(gallery=gallery, min_revision=whole("min_revision", min_revision, 64))
         answer = self._caller.call(self._caller.galleries.GetGallery, request, timeout_s)
         return decode_galleries.gallery(answer.gallery, answer.revision)
 
@@ -101,7 +102,9 @@ class GalleryCalls(CallGroup):
 
         def read_page(token: str) -> tuple[list[galleries.Gallery], str]:
             request = galleries_v1.ListGalleriesRequest(
-                page_size=page_size, page_token=token, min_revision=min_revision
+                page_size=whole("page_size", page_size),
+                page_token=token,
+                min_revision=whole("min_revision", min_revision, 64),
             )
             answer = self._caller.call(self._caller.galleries.ListGalleries, request, timeout_s)
             found = [decode_galleries.gallery(gallery, answer.revision) for gallery in answer.galleries]

@@ -13,6 +13,7 @@ from mien_client._calls.base import CallGroup, pages
 from mien_client._rpc.caller import new_request_id
 from mien_client._types import operations
 from mien_client._wire import decode_operations
+from mien_client._wire.encode import whole
 from mien_client.errors import Unavailable
 
 __all__ = ["OperationCalls"]
@@ -85,7 +86,9 @@ class OperationCalls(CallGroup):
         """Operations, newest first, of one gallery or of all; page by page."""
 
         def read_page(token: str) -> tuple[list[operations.Operation], str]:
-            request = operations_v1.ListOperationsRequest(page_size=page_size, page_token=token, gallery=gallery)
+            request = operations_v1.ListOperationsRequest(
+                page_size=whole("page_size", page_size), page_token=token, gallery=gallery
+            )
             answer = self._caller.call(self._caller.operations.ListOperations, request, timeout_s)
             return [decode_operations.operation(one) for one in answer.operations], answer.next_page_token
 

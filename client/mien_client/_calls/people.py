@@ -9,6 +9,7 @@ from mien_client._calls.base import CallGroup, field_mask, pages
 from mien_client._rpc.caller import new_request_id
 from mien_client._types import faces, galleries, requests
 from mien_client._wire import decode_faces, decode_galleries, encode
+from mien_client._wire.encode import whole
 
 __all__ = ["PeopleCalls"]
 
@@ -24,7 +25,9 @@ class PeopleCalls(CallGroup):
         Raises:
             NotFound: there is no such gallery or identity.
         """
-        request = galleries_v1.GetIdentityRequest(gallery=gallery, identity_id=identity_id, min_revision=min_revision)
+        request = galleries_v1.GetIdentityRequest(
+            gallery=gallery, identity_id=identity_id, min_revision=whole("min_revision", min_revision, 64)
+        )
         answer = self._caller.call(self._caller.galleries.GetIdentity, request, timeout_s)
         return decode_galleries.identity(answer.identity, answer.revision)
 
@@ -42,10 +45,10 @@ class PeopleCalls(CallGroup):
         def read_page(token: str) -> tuple[list[galleries.Identity], str]:
             request = galleries_v1.ListIdentitiesRequest(
                 gallery=gallery,
-                page_size=page_size,
+                page_size=whole("page_size", page_size),
                 page_token=token,
                 filter=encode.search_filter(filter),
-                min_revision=min_revision,
+                min_revision=whole("min_revision", min_revision, 64),
             )
             answer = self._caller.call(self._caller.galleries.ListIdentities, request, timeout_s)
             found = [decode_galleries.identity(identity, answer.revision) for identity in answer.identities]
@@ -124,7 +127,10 @@ class PeopleCalls(CallGroup):
             NotFound: there is no such gallery or face.
         """
         request = galleries_v1.GetFaceRequest(
-            gallery=gallery, face_id=face_id, include_embedding=include_embedding, min_revision=min_revision
+            gallery=gallery,
+            face_id=face_id,
+            include_embedding=include_embedding,
+            min_revision=whole("min_revision", min_revision, 64),
         )
         answer = self._caller.call(self._caller.galleries.GetFace, request, timeout_s)
         return decode_faces.face(answer.face)
@@ -145,10 +151,10 @@ class PeopleCalls(CallGroup):
             request = galleries_v1.ListFacesRequest(
                 gallery=gallery,
                 identity_id=identity_id,
-                page_size=page_size,
+                page_size=whole("page_size", page_size),
                 page_token=token,
                 include_embedding=include_embedding,
-                min_revision=min_revision,
+                min_revision=whole("min_revision", min_revision, 64),
             )
             answer = self._caller.call(self._caller.galleries.ListFaces, request, timeout_s)
             return [decode_faces.face(face) for face in answer.faces], answer.next_page_token

@@ -97,7 +97,7 @@ class RecognitionCalls(CallGroup):
             gallery=gallery,
             recipe=recipe,
             policy=encode.decision_policy(policy),
-            min_revision=min_revision,
+            min_revision=encode.whole("min_revision", min_revision, 64),
         )
         answer = self._caller.call(self._caller.recognition.VerifyFaces, request, timeout_s)
         return decode_recognition.verify_answer(answer)
@@ -141,7 +141,7 @@ class RecognitionCalls(CallGroup):
         request = recognition_v1.IdentifyRequest(
             gallery=gallery,
             probes=encode.probes(requests.Probes(embeddings, images)),
-            candidate_count=candidate_count,
+            candidate_count=encode.whole("candidate_count", candidate_count),
             options=options,
             policy=encode.decision_policy(policy),
         )
@@ -187,7 +187,7 @@ class RecognitionCalls(CallGroup):
         request = recognition_v1.SearchFacesRequest(
             gallery=gallery,
             probes=encode.probes(requests.Probes(embeddings, images)),
-            k=k,
+            k=encode.whole("k", k),
             options=options,
             columnar=columnar,
         )
@@ -228,13 +228,14 @@ class RecognitionCalls(CallGroup):
             Unavailable: the server went away and did not come back.
         """
         options = encode.search_options(filter, effort, min_similarity, min_revision, explain)
+        number_each = encode.whole("candidate_count", candidate_count)
         packed_policy = encode.decision_policy(policy)
 
         def request(found: _ProbesLike) -> recognition_v1.StreamIdentifyRequest:
             inner = recognition_v1.IdentifyRequest(
                 gallery=gallery,
                 probes=_probes(found),
-                candidate_count=candidate_count,
+                candidate_count=number_each,
                 options=options,
                 policy=packed_policy,
             )
@@ -280,10 +281,11 @@ class RecognitionCalls(CallGroup):
             Unavailable: the server went away and did not come back.
         """
         options = encode.search_options(filter, effort, min_similarity, min_revision, explain)
+        number_each = encode.whole("k", k)
 
         def request(found: _ProbesLike) -> recognition_v1.StreamSearchRequest:
             inner = recognition_v1.SearchFacesRequest(
-                gallery=gallery, probes=_probes(found), k=k, options=options, columnar=columnar
+                gallery=gallery, probes=_probes(found), k=number_each, options=options, columnar=columnar
             )
             return recognition_v1.StreamSearchRequest(request=inner)
 

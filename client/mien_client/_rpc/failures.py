@@ -96,6 +96,9 @@ def _explained(code: grpc.StatusCode, details: str, address: str, timeout_s: flo
     if code is grpc.StatusCode.UNAVAILABLE:
         # gRPC tells the whole chain of its attempts; the cause is at the end.
         cause = details.rpartition(": ")[2]
+        if cause.count("[") < cause.count("]"):
+            # The chain is in brackets, of which the end is left.
+            cause = cause.rstrip(")]")
         return f"no Mien server answers at {address} ({cause}); see whether it is running and the address is right"
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         limit = f" within {timeout_s:g} s" if timeout_s is not None else " in time"

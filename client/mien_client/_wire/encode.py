@@ -28,6 +28,7 @@ __all__ = [
     "search_filter",
     "search_options",
     "verify_side",
+    "whole",
 ]
 
 
@@ -193,7 +194,8 @@ def effort(wanted: requests.Effort | None) -> types_v1.Effort | None:
         return None
     if wanted.exact:
         return types_v1.Effort(exact=True)
-    return types_v1.Effort(recall_target=wanted.recall_target, step=wanted.step)
+    step = None if wanted.step is None else whole("step", wanted.step)
+    return types_v1.Effort(recall_target=wanted.recall_target, step=step)
 
 
 def search_filter(wanted: requests.Filter | None) -> types_v1.Filter | None:
@@ -228,6 +230,22 @@ def _condition(condition: requests.Condition) -> types_v1.Condition:
     return message
 
 
+def whole(name: str, number: int, bits: int = 32) -> int:
+    """A number as an unsigned field of the contract takes it.
+
+    Args:
+        name: the argument's, for the message.
+        number: what the caller gave.
+        bits: of the field, 32 or 64.
+
+    Raises:
+        ValueError: below zero, or more than the field holds.
+    """
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{name} is {number}; give a whole number from 0 to {(1 << bits) - 1}")
+    return number
+
+
 def search_options(
     wanted: requests.Filter | None,
     wanted_effort: requests.Effort | None,
@@ -240,7 +258,7 @@ def search_options(
         filter=search_filter(wanted),
         effort=effort(wanted_effort),
         min_similarity=min_similarity,
-        min_revision=min_revision,
+        min_revision=whole("min_revision", min_revision, 64),
         explain=explain,
     )
 

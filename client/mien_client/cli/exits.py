@@ -60,6 +60,7 @@ _HINTS = {
     "GALLERY_NOT_FOUND": "`mien gallery list` shows what there is; `mien gallery create NAME` makes one.",
     "GALLERY_NOT_EMPTY": "`mien gallery delete NAME --force` deletes the people in it too.",
     "IDENTITY_NOT_FOUND": "`mien list identities --gallery NAME` shows who is there.",
+    "EMBEDDING_NOT_UNIT_NORM": "`mien search --normalize` divides each embedding by its norm.",
     "FACE_NOT_FOUND": "`mien list faces --gallery NAME` shows which are there.",
 }
 

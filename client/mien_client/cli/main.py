@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -104,11 +105,19 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
+    parser.add_argument("--version", action="version", version=f"mien {_version()}")
     add_global_options(parser, is_root=True)
     commands = Subcommands(parser)
     for command in (gallery, enroll, identify, verify, search, listing, delete, detect, info, rebuild):
         command.add(commands)
     return parser
+
+
+def _version() -> str:
+    try:
+        return importlib.metadata.version("mien")
+    except importlib.metadata.PackageNotFoundError:
+        return "of a source tree that is not installed"
 
 
 if __name__ == "__main__":

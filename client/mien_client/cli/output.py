@@ -19,12 +19,15 @@ from rich.text import Text
 
 from mien_client import Threshold
 from mien_client.cli.jsonable import jsonable
+from mien_client.cli.path_cells import PathCell
 
-__all__ = ["Column", "Output", "in_short"]
+__all__ = ["Column", "Output", "counted", "in_short"]
 
 # Output that no terminal shows is never wrapped or cut.
 _PIPE_WIDTH = 100_000
 
+# A heading, or a heading and how its cells are shown: "right" for numbers, "whole" for what is never wrapped, and
+# "path" for what loses its middle in a narrow terminal.
 Column = str | tuple[str, str]
 Cell = str | int | float | Text | None
 
@@ -56,7 +59,7 @@ class Output:
         self._err.print(_safe(text), markup=False, highlight=False, soft_wrap=True, style=style)
 
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
-        """A table for people. A column is a heading, or a heading and its alignment."""
+        """A table for people; as wide as it needs to be where no terminal shows it."""
         if self.is_json:
             return
         is_terminal = self._out.is_terminal
@@ -68,13 +71,19 @@ class Output:
             header_style="bold",
             show_header=any(headings),
             box=box.SIMPLE_HEAD if is_terminal else None,
-            pad_edge=is_terminal,
+            pad_edge=False,
+            collapse_padding=is_terminal,
+            show_edge=False,
         )
-        for column, heading in zip(columns, headings, strict=True):
-            justify = "left" if isinstance(column, str) else column[1]
-            table.add_column(heading, justify="right" if justify == "right" else "left", overflow="fold")
+        kinds = ["left" if isinstance(column, str) else column[1] for column in columns]
+        for kind, heading in zip(kinds, headings, strict=True):
+            is_whole = kind in {"right", "whole"}
+            table.add_column(heading, justify="right" if kind == "right" else "left", overflow="fold", no_wrap=is_whole)
         for row in rows:
-            table.add_row(*(_cell(value) for value in row))
+            cells = (_cell(value) for value in row)
+            table.add_row(
+                *(PathCell(cell.plain) if kind == "path" else cell for kind, cell in zip(kinds, cells, strict=True))
+            )
         if is_terminal:
             self._out.print(table)
             return
@@ -109,6 +118,17 @@ class Output:
         with Progress(*columns, console=self._err, transient=True) as bar:
             task = bar.add_task(description, total=1.0)
             yield lambda done, stage: bar.update(task, completed=done, description=f"{description}: {stage}")
+
+
+def counted(number: int, one: str, several: str = "") -> str:
+    """A number and what it counts: "1 face", "2 faces".
+
+    Args:
+        number: how many.
+        one: the word for one.
+        several: the word for others; `one` with an s if absent.
+    """
+    return f"{number} {one if number == 1 else several or one + 's'}"
 
 
 def in_short(threshold: Threshold) -> str:

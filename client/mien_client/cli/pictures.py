@@ -18,6 +18,7 @@ __all__ = [
     "rejection_rows",
     "requests_of",
     "shown",
+    "unreadable",
     "unusable",
 ]
 
@@ -65,8 +66,13 @@ def load(path: Path, limits: Limits, source: str | None = None) -> LoadedPicture
             )
         content = path.read_bytes()
     except OSError as error:
-        return Rejection(name, "UNREADABLE", f"cannot be read: {error.strerror or error}")
+        return Rejection(name, "UNREADABLE", unreadable(error))
     return LoadedPicture(path, Image(content, _within(source or name, limits.source_bytes_max)))
+
+
+def unreadable(error: OSError) -> str:
+    """Why a file cannot be read, to be said after its name."""
+    return f"cannot be read: {'no such file' if isinstance(error, FileNotFoundError) else error.strerror or error}"
 
 
 def requests_of(

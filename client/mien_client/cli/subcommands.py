@@ -7,7 +7,10 @@ from pathlib import Path
 
 from mien_client.cli.session import Command
 
-__all__ = ["Subcommands", "add_global_options"]
+__all__ = ["Subcommands", "add_global_options", "positive_int", "zero_or_more"]
+
+# What a whole number of the contract holds.
+_NUMBER_MAX = (1 << 32) - 1
 
 
 def add_global_options(parser: argparse.ArgumentParser, *, is_root: bool) -> None:
@@ -43,9 +46,32 @@ def add_global_options(parser: argparse.ArgumentParser, *, is_root: bool) -> Non
 
 
 def _seconds(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
     if not 0 < value < float("inf"):
         raise argparse.ArgumentTypeError(f"{text} is no number of seconds above zero")
+    return value
+
+
+def positive_int(text: str) -> int:
+    """An argument that counts something there is at least one of."""
+    return _whole_number(text, 1)
+
+
+def zero_or_more(text: str) -> int:
+    """An argument that counts, and may be zero."""
+    return _whole_number(text, 0)
+
+
+def _whole_number(text: str, minimum: int) -> int:
+    try:
+        value = int(text)
+    except ValueError:
+        value = minimum - 1
+    if not minimum <= value <= _NUMBER_MAX:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from {minimum} to {_NUMBER_MAX}")
     return value
 
 

@@ -120,7 +120,17 @@ def _show(sightings: Sequence[Sighting], output: Output) -> None:
             wanted = ", ".join(one or "a stranger" for one in sighting.expected)
             rows.append(("", Text(f"expected, from left to right: {wanted}", style="red"), "", "", "", ""))
     output.say("")
-    output.table(["Photograph", "What it shows", "Who", ("Similarity", "right"), "Decision", ("Time", "right")], rows)
+    output.table(
+        [
+            ("Photograph", "whole"),
+            "What it shows",
+            ("Who", "whole"),
+            ("Similarity", "right"),
+            ("Decision", "whole"),
+            ("Time", "right"),
+        ],
+        rows,
+    )
     output.say("")
 
 

@@ -21,7 +21,7 @@ _PEOPLE = (
 )
 # Who must be found, from left to right; None is a stranger.
 _EXPECTED: tuple[tuple[str, str, tuple[str | None, ...]], ...] = (
-    ("obama.jpg", "a third photograph", ("barack-obama",)),
+    ("obama.jpg", "a third one of him", ("barack-obama",)),
     ("obama_partial_face.jpg", "half of a face", ("barack-obama",)),
     ("obama_partial_face2.jpg", "the other half", ("barack-obama",)),
     (GROUP, "with a stranger", ("joe-biden", "barack-obama", None)),

@@ -43,6 +43,9 @@ def configure_logs(settings: LogSettings) -> None:
 
 
 def _rendering(settings: LogSettings) -> list[structlog.typing.Processor]:
+    # Tracebacks without local variables: those are photographs, embeddings and people's ids.
     if settings.format == "json":
-        return [structlog.processors.dict_tracebacks, structlog.processors.JSONRenderer()]
-    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())]
+        traces = structlog.tracebacks.ExceptionDictTransformer(show_locals=False)
+        return [structlog.processors.ExceptionRenderer(traces), structlog.processors.JSONRenderer()]
+    plain = structlog.dev.plain_traceback
+    return [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)]

@@ -41,6 +41,8 @@ def serve(settings: Settings, data: Path) -> int:
             server.start()
         except MienError as error:
             return _failed(error.message)
+        except OSError as error:
+            return _failed(f"cannot listen: {error}; see [server] and [tls] in the settings")
         try:
             return _serve_store(settings, data, server, signals)
         except MienError as error:

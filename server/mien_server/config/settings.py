@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from mien_server.config.limits import Limits
@@ -75,7 +75,9 @@ class ServerSettings(_Section):
         default=1024, description="Calls that may wait for a thread; further ones are refused with RESOURCE_EXHAUSTED."
     )
     stream_count_max: Count = Field(
-        default=48, description="Streams at once, fewer than thread_count so that single calls always find a thread."
+        default=48,
+        description="Streams and calls of WaitOperation at once, fewer than thread_count so that single calls always "
+        "find a thread.",
     )
     stream_requests_in_flight_max: Count = Field(
         default=8, description="Requests of one stream that are worked on before their answers are taken."
@@ -157,10 +159,14 @@ class LimitSettings(_Section):
     face_ids_per_request_max: Count = Field(
         default=_DEFAULT_LIMITS.face_ids_per_request_max, description="Faces moved or deleted at once."
     )
-    identity_id_bytes_max: Count = Field(default=_DEFAULT_LIMITS.identity_id_bytes_max, description="An identity's id.")
-    face_id_bytes_max: Count = Field(default=_DEFAULT_LIMITS.face_id_bytes_max, description="A face's id.")
+    identity_id_bytes_max: Count = Field(
+        default=_DEFAULT_LIMITS.identity_id_bytes_max, description="An identity's id; at most 256."
+    )
+    face_id_bytes_max: Count = Field(default=_DEFAULT_LIMITS.face_id_bytes_max, description="A face's id; at most 64.")
     labels_max: Count = Field(default=_DEFAULT_LIMITS.labels_max, description="Labels of one thing.")
-    label_value_bytes_max: Count = Field(default=_DEFAULT_LIMITS.label_value_bytes_max, description="A label's value.")
+    label_value_bytes_max: Count = Field(
+        default=_DEFAULT_LIMITS.label_value_bytes_max, description="A label's value; at most 256."
+    )
     filter_ids_max: Count = Field(default=_DEFAULT_LIMITS.filter_ids_max, description="Identity ids in one filter.")
     galleries_max: Count = Field(default=_DEFAULT_LIMITS.galleries_max, description="Galleries of the store.")
     source_bytes_max: Count = Field(default=_DEFAULT_LIMITS.source_bytes_max, description="The name of a picture.")
@@ -168,6 +174,15 @@ class LimitSettings(_Section):
     neighbors_per_request_max: Count = Field(
         default=_DEFAULT_LIMITS.neighbors_per_request_max, description="Neighbours in one answer: probes x k."
     )
+
+    @field_validator("identity_id_bytes_max", "face_id_bytes_max", "label_value_bytes_max")
+    @classmethod
+    def _check_keys(cls, bytes_max: int, info: ValidationInfo) -> int:
+        # They are parts of the database's keys, whose length LMDB bounds: these limits can only be lowered.
+        most: int = getattr(_DEFAULT_LIMITS, str(info.field_name))
+        if bytes_max > most:
+            raise ValueError(f"{bytes_max} is more than the keys of the database hold; set at most {most}")
+        return bytes_max
 
     def to_limits(self) -> Limits:
         """As the engine takes them."""

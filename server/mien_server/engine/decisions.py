@@ -24,6 +24,8 @@ FPIR_DEFAULT = 0.01
 """Share of strangers that may be given a name where nobody says otherwise."""
 SIMILARITY_MAX = 0.9999
 """No threshold is set beyond this: the same photograph must always match itself."""
+FALSE_MATCH_RATE_MIN = 1e-300
+"""A smaller rate is read as this one: far beyond any measurement, and its logarithm is still a number."""
 
 
 def _similarity_at(calibration: Calibration, false_match_rate: float) -> tuple[float, bool]:
@@ -32,7 +34,7 @@ def _similarity_at(calibration: Calibration, false_match_rate: float) -> tuple[f
     similarities = np.array([point.similarity for point in calibration.points])
     order = np.argsort(-rates)
     logs, similarities = np.log10(rates[order]), similarities[order]
-    wanted = math.log10(false_match_rate)
+    wanted = math.log10(max(false_match_rate, FALSE_MATCH_RATE_MIN))
     if wanted >= logs[0]:
         return float(similarities[0]), wanted > logs[0]
     if wanted >= logs[-1]:
@@ -66,9 +68,16 @@ def _translated(
 
 
 def identification_threshold(
-    requested: DecisionPolicy | None, gallery: DecisionPolicy, calibration: Calibration | None, comparison_count: int
+    requested: DecisionPolicy | None,
+    gallery: DecisionPolicy,
+    calibration: Calibration | None,
+    comparison_count: int,
+    counted: str = "faces",
 ) -> Threshold:
     """The threshold of an identification among `comparison_count` comparisons.
+
+    Args:
+        counted: what a probe is compared with, in the plural, for the threshold's detail.
 
     Raises:
         PreconditionFailed: NO_THRESHOLD, when a rate is wanted (or nothing is said) and nothing was measured.
@@ -78,7 +87,7 @@ def identification_threshold(
         if calibration is None:
             raise _no_calibration("no threshold was given")
         rate = _fmr_for(FPIR_DEFAULT, comparison_count)
-        wanted = f"default: FPIR {FPIR_DEFAULT:g} among {comparison_count} faces"
+        wanted = f"default: a stranger gets a name in {FPIR_DEFAULT:.0%} (FPIR) among {comparison_count} {counted}"
         floor = calibration.verification_threshold
         return _translated(calibration, rate, ThresholdOrigin.RECIPE_DEFAULT, wanted, floor)
     if policy.similarity is not None:
@@ -86,7 +95,7 @@ def identification_threshold(
     if policy.target_fpir is not None:
         if calibration is None:
             raise _no_calibration("a target FPIR was given")
-        wanted = f"FPIR {policy.target_fpir:g} among {comparison_count} faces"
+        wanted = f"FPIR {policy.target_fpir:g} among {comparison_count} {counted}"
         return _translated(calibration, _fmr_for(policy.target_fpir, comparison_count), origin, wanted)
     return _fmr_threshold(policy, origin, calibration)
 
@@ -131,18 +140,18 @@ def _names_threshold(policy: DecisionPolicy) -> bool:
 
 
 def distances(similarities: Float32Array, metric: DistanceMetric) -> Float32Array | None:
-    """Cosine similarities of unit vectors as distances: 1 - s, 2 - 2s or its root; None for UNSPECIFIED."""
+    """Cosine similarities of unit vectors as distances: 1 - s, 2 - 2s or its root; None for UNSPECIFIED.
+
+    Vectors stored in float16 are units only nearly; a similarity beyond [-1, 1] counts as that end of the range.
+    """
+    similarities = np.clip(similarities, np.float32(-1.0), np.float32(1.0))
     match metric:
         case DistanceMetric.UNSPECIFIED:
             return None
         case DistanceMetric.COSINE:
             return np.float32(1.0) - similarities
         case DistanceMetric.SQUARED_L2:
-            return _squared_l2(similarities)
+            return np.float32(2.0) - np.float32(2.0) * similarities
         case DistanceMetric.EUCLIDEAN:
-            return np.sqrt(_squared_l2(similarities))
-
-
-def _squared_l2(similarities: Float32Array) -> Float32Array:
-    squared: Float32Array = np.maximum(np.float32(2.0) - np.float32(2.0) * similarities, np.float32(0.0))
-    return squared
+            euclidean: Float32Array = np.sqrt(np.float32(2.0) - np.float32(2.0) * similarities)
+            return euclidean

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -51,17 +52,18 @@ class Engine:
             CorruptStore: what is there contradicts itself.
         """
         options = options or EngineOptions()
-        store = Store.open(data, options.store)
-        try:
+        with ExitStack() as opened:
+            store = Store.open(data, options.store)
+            opened.callback(store.close)
             log = OperationLog(store, options.operation_age_max_s)
             log.recover(now_us())
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
+            opened.callback(indexes.close)
             indexes.open()
-        except BaseException:
-            store.close()
-            raise
-        return cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            opened.pop_all()
+            return engine
 
     def __enter__(self) -> Self:
         return self

@@ -238,7 +238,8 @@ class Enrollment:
         errors: dict[int, MienError] = dict(self._check_columns(rows, raw.shape[0]))
         checked = check_vectors(raw, normalize=rows.embeddings.normalize, field=field)
         errors |= checked.errors
-        kept = np.array([row for row in range(raw.shape[0]) if row not in errors]) if errors else None
+        good = [row for row in range(raw.shape[0]) if row not in errors]
+        kept = np.array(good, dtype=np.int64) if errors else None
         vectors = checked.vectors if kept is None else np.ascontiguousarray(checked.vectors[kept])
         if not len(vectors):
             empty = EnrollRowsOutcome([""] * raw.shape[0], errors, 0, 0, self._context.store.revision)

@@ -115,10 +115,12 @@ def _threshold(
     context: EngineContext, snapshot: GallerySnapshot, policy: DecisionPolicy | None, scoring: IdentityScoring
 ) -> Threshold:
     counts = snapshot.gallery.counts
-    comparisons = counts.identity_count if scoring is IdentityScoring.TEMPLATE_MEAN else counts.face_count
+    counted = "identities" if scoring is IdentityScoring.TEMPLATE_MEAN else "faces"
+    comparisons = counts.identity_count if counted == "identities" else counts.face_count
     # A request's policy replaces the gallery's as a whole: a threshold made for one scoring does not fit another.
     gallery_policy = decision_policy_of(snapshot.gallery.record.decision_policy) if policy is None else DecisionPolicy()
-    return identification_threshold(policy, gallery_policy, context.calibration(snapshot.gallery), comparisons)
+    calibration = context.calibration(snapshot.gallery)
+    return identification_threshold(policy, gallery_policy, calibration, comparisons, counted)
 
 
 def _by_image(
@@ -145,16 +147,17 @@ def _rank(
 ) -> tuple[_Ranking, SearchReport]:
     """The best identities of each probe. Rows are fetched again, more of them, while one probe lacks identities.
 
-    By best face the search may stop as soon as it knows who is named. Templates need the nearest faces complete.
+    By best face the search may stop as soon as it knows who is named, whoever the next candidates are. Templates need
+    the nearest faces complete.
     """
     rows = snapshot.gallery.rows
     is_by_face = scoring is IdentityScoring.BEST_FACE
     pool = count if is_by_face else max(count, TEMPLATE_IDENTITIES_MIN)
-    allowed = filter_rows(snapshot, choices.filter)
+    allowed = filter_rows(snapshot, choices.filter, deadline)
     effort = effort_of(snapshot, choices)
     face_count = min(pool * FACES_PER_CANDIDATE, max(1, rows.live_count))
     decision_similarity = None
-    if scoring is IdentityScoring.BEST_FACE:
+    if is_by_face:
         # Who is not shown is not named either.
         decision_similarity = threshold if choices.min_similarity is None else max(threshold, choices.min_similarity)
     found = search_rows(context, snapshot, vectors, face_count, effort, deadline, allowed, decision_similarity)
@@ -175,6 +178,8 @@ def _rank(
         )
     if not is_by_face:
         return _rank_by_template(snapshot, vectors, ordinals, count, deadline), found.report
+    if not wants_more.any():
+        return _Ranking(ordinals, similarities), found.report
     # What a refill found may be nearer than what an approximate first pass did.
     order = np.argsort(-similarities, axis=1, kind="stable")
     ranking = _Ranking(np.take_along_axis(ordinals, order, axis=1), np.take_along_axis(similarities, order, axis=1))
@@ -185,6 +190,8 @@ def _first_faces(snapshot: GallerySnapshot, found: FoundRows, count: int) -> tup
     """For each probe the best face of each identity, the first `count` of them: int64 and float32 [n, count]."""
     ordinals, similarities = found.ordinals, found.similarities
     numbers = snapshot.gallery.rows.identity_numbers
+    if len(ordinals) == 1 and ordinals.shape[1] >= count and _are_distinct(numbers, ordinals[0, :count]):
+        return ordinals[:, :count], similarities[:, :count]
     is_first = _is_first_of_identity(numbers[ordinals] if numbers.size else np.zeros(ordinals.shape, np.uint32))
     # Padding (ordinal -1) follows every face, so an identity that it seems to name is only lost behind its own faces.
     is_first &= ordinals >= 0
@@ -197,6 +204,11 @@ def _first_faces(snapshot: GallerySnapshot, found: FoundRows, count: int) -> tup
     best[probes, places] = ordinals[probes, columns]
     scores[probes, places] = similarities[probes, columns]
     return best, scores
+
+
+def _are_distinct(numbers: npt.NDArray[np.uint32], ordinals: Ordinals) -> bool:
+    """Whether these rows [c] are there and of as many identities."""
+    return int(ordinals[-1]) >= 0 and len(set(numbers[ordinals].tolist())) == len(ordinals)
 
 
 def _is_first_of_identity(numbers: npt.NDArray[np.uint32]) -> npt.NDArray[np.bool_]:
@@ -258,7 +270,7 @@ def _rank_by_template(
         block = ordinals[start : start + TEMPLATE_PROBES_PER_BLOCK]
         numbers = snapshot.gallery.rows.identity_numbers[np.maximum(block, 0)]
         unique, places = np.unique(numbers, return_inverse=True)
-        templates = templates_of(snapshot.gallery, unique)[places.reshape(block.shape)]
+        templates = templates_of(snapshot.gallery, unique, deadline)[places.reshape(block.shape)]
         found = np.einsum("nd,nkd->nk", vectors[start : start + TEMPLATE_PROBES_PER_BLOCK], templates)
         scores[start : start + TEMPLATE_PROBES_PER_BLOCK] = np.where(block >= 0, found, -np.inf)
     order = np.argsort(-scores, axis=1, kind="stable")[:, :count]
@@ -313,7 +325,8 @@ def _people(snapshot: GallerySnapshot, identity_ids: list[str]) -> list[Identity
     if len(records) != len(identity_ids):
         missing = next(identity_id for identity_id in identity_ids if identity_id not in records)
         raise CorruptStore(
-            f"gallery {snapshot.gallery.name!r}: identity {missing!r} has faces but no record; verify the store",
+            f"gallery {snapshot.gallery.name!r}: identity {missing!r} has faces but no record; "
+            "go back to a copy of the store and report it",
             reason="ROW_NOT_RESOLVED",
         )
     return [records[identity_id] for identity_id in identity_ids]

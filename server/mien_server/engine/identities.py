@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Mapping
 
 import numpy as np
 
 from mien_server.engine import translation
-from mien_server.engine.context import EngineContext, GallerySnapshot, now_us
-from mien_server.engine.filters import allowed_identities, excluded_numbers
-from mien_server.engine.outcomes import counts_of, encode_counts, encode_nothing
+from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.filters import IdentityChoice, allowed_identities
+from mien_server.engine.outcomes import counts_of, encode_counts
 from mien_server.engine.types import (
     ConditionSubject,
     Filter,
@@ -20,12 +21,17 @@ from mien_server.engine.types import (
 )
 from mien_server.engine.validation import check_filter, check_identity_id, check_labels, check_text
 from mien_server.errors import InvalidArgument, NotFound
+from mien_server.records.deadline import Deadline
 from mien_server.records.store_pb2 import IdentityRecord
-from mien_server.storage import Committed, DeleteIdentity, PutIdentity
+from mien_server.storage import Committed, DeleteIdentity, GalleryView, PutIdentity
 
 __all__ = ["Identities", "identity_not_found"]
 
 Page = list[tuple[str, IdentityRecord]]
+
+NO_DEADLINE = Deadline()
+WALK_IDENTITIES_MAX = 4096
+"""Identities read between two looks at the deadline."""
 
 _FACE_SUBJECTS = {ConditionSubject.FACE_LABEL, ConditionSubject.FACE_CREATE_TIME}
 
@@ -58,12 +64,22 @@ class Identities:
                 raise identity_not_found(gallery, identity_id)
             return translation.identity_info(identity_id, record), snapshot.revision
 
-    def list(self, gallery: str, row_filter: Filter, after: str, limit: int, min_revision: int = 0) -> IdentityListing:
+    def list(
+        self,
+        gallery: str,
+        row_filter: Filter,
+        after: str,
+        limit: int,
+        min_revision: int = 0,
+        deadline: Deadline = NO_DEADLINE,
+    ) -> IdentityListing:
         """A page of identities in the byte order of their ids, those after `after` that the filter allows.
 
         Raises:
             NotFound: GALLERY_NOT_FOUND.
-            InvalidArgument: FILTER_INVALID; conditions on faces do not choose identities.
+            InvalidArgument: FILTER_INVALID, also for conditions on faces, which do not choose identities;
+                LABEL_KEY_INVALID.
+            Cancelled, DeadlineExceeded: between blocks of the work.
         """
         check_filter(row_filter, self._context.limits, "filter")
         if any(condition.subject in _FACE_SUBJECTS for condition in row_filter.conditions):
@@ -73,27 +89,11 @@ class Identities:
                 reason="FILTER_INVALID",
             )
         with self._context.snapshot(gallery, min_revision) as snapshot:
-            found = self._page(snapshot, row_filter, after, limit + 1)
+            view = snapshot.gallery
+            choice = allowed_identities(view, row_filter, deadline)
+            found = _page(view, choice, after, limit + 1, deadline)
             infos = tuple(translation.identity_info(identity_id, record) for identity_id, record in found[:limit])
             return IdentityListing(infos, infos[-1].id if len(found) > limit else "", snapshot.revision)
-
-    def _page(self, snapshot: GallerySnapshot, row_filter: Filter, after: str, limit: int) -> Page:
-        view = snapshot.gallery
-        if row_filter.is_empty:
-            return view.identities(after, limit)
-        excluded = set(row_filter.excluded_identity_ids)
-        numbers = allowed_identities(view, row_filter, "filter")
-        if numbers is not None:
-            ids = sorted(set(view.identity_ids(numbers)) - excluded, key=str.encode)
-            later = [identity_id for identity_id in ids if identity_id.encode() > after.encode()][:limit]
-            records = view.identities_by_id(later)
-            return [(identity_id, records[identity_id]) for identity_id in later]
-        found: Page = []
-        without = excluded_numbers(view, row_filter)
-        while len(found) < limit and (page := view.identities(after, limit)):
-            found += [item for item in page if not np.isin(item[1].number, without)]
-            after = page[-1][0]
-        return found[:limit]
 
     def update(
         self,
@@ -131,10 +131,11 @@ class Identities:
                 request=key,
             ),
             request,
-            encode_nothing,
+            IdentityRecord.SerializeToString,
         )
-        info, _ = self.get(gallery, identity_id)
-        return info, written.revision
+        # What the write made, whatever was written since.
+        record = written.result if isinstance(written, Committed) else IdentityRecord.FromString(written.outcome)
+        return translation.identity_info(identity_id, record), written.revision
 
     def delete(
         self,
@@ -166,3 +167,41 @@ class Identities:
         if isinstance(written, Committed):
             return RemovedFaces(written.result, (), written.revision)
         return RemovedFaces(counts_of(written.outcome).face_count, (), written.revision)
+
+
+def _page(view: GalleryView, choice: IdentityChoice | None, after: str, limit: int, deadline: Deadline) -> Page:
+    """Up to `limit` of the chosen identities after `after`, in byte order of their ids."""
+    if choice is None:
+        return view.identities(after, limit)
+    chosen_count = len(choice.numbers)
+    # Looking up each one chosen reads as many records as there are; walking over all of them, on the average, as many
+    # as it takes to meet `limit` chosen ones.
+    if not choice.is_inverted and chosen_count * chosen_count <= limit * view.counts.identity_count:
+        return _page_by_lookup(view, choice, after, limit, deadline)
+    return _page_by_walk(view, choice, after, limit, deadline)
+
+
+def _page_by_lookup(view: GalleryView, choice: IdentityChoice, after: str, limit: int, deadline: Deadline) -> Page:
+    best: list[str] = []
+    for start in range(0, len(choice.numbers), WALK_IDENTITIES_MAX):
+        deadline.check()
+        ids = view.identity_ids(choice.numbers[start : start + WALK_IDENTITIES_MAX])
+        # Code points order texts as the bytes of their UTF-8 do.
+        best = heapq.nsmallest(limit, best + [identity_id for identity_id in ids if identity_id > after])
+    records = view.identities_by_id(best)
+    return [(identity_id, records[identity_id]) for identity_id in best]
+
+
+def _page_by_walk(view: GalleryView, choice: IdentityChoice, after: str, limit: int, deadline: Deadline) -> Page:
+    found: Page = []
+    block = limit
+    deadline.check()
+    while page := view.identities(after, block):
+        is_allowed = choice.allows(np.array([record.number for _, record in page]))
+        found += [item for item, is_wanted in zip(page, is_allowed.tolist(), strict=True) if is_wanted]
+        if len(found) >= limit or len(page) < block:
+            break
+        after = page[-1][0]
+        block = max(limit, min(2 * block, WALK_IDENTITIES_MAX))
+        deadline.check()
+    return found[:limit]

@@ -16,8 +16,9 @@ from types import MappingProxyType
 
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
-from mien_server.errors import Cancelled, InternalError, MienError, NotFound
+from mien_server.errors import Cancelled, MienError, NotFound
 from mien_server.index import (
+    BuildFailed,
     BuildJob,
     BuildProcess,
     ExpectedGeneration,
@@ -31,6 +32,7 @@ from mien_server.index import (
     wants_rebuild,
 )
 from mien_server.index.bitmaps import set_count
+from mien_server.index.publish import unpublish
 from mien_server.records.policies import IndexCode
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import GalleryView, Store
@@ -67,6 +69,7 @@ class Indexes:
         self._wake = threading.Condition()
         self._requested: dict[int, list[str]] = {}
         self._touched: set[int] = set()
+        self._settled: set[int] = set()
         self._building: dict[int, str] = {}
         self._troubles: dict[int, str] = {}
         self._resting_until_s: dict[int, float] = {}
@@ -92,11 +95,21 @@ class Indexes:
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
         try:
+            # What a build left that died with the server before, or what a gallery has no use for any more.
+            if IndexCode(gallery.record.index_policy.code) is IndexCode.FLAT:
+                unpublish(directory)
+                return None
+            prune(directory, set())
+        except OSError as error:
+            logger.warning("leftovers in the index folder of gallery %s stay: %s", gallery.name, error)
+        try:
             name = current_generation(directory)
             return None if name is None else load_generation(directory / name, self._expected(gallery, revision))
         except GenerationRefused as error:
-            self._troubles[gallery.number] = error.message
-            logger.warning("the generation of gallery %s is refused and will be built anew: %s", gallery.name, error)
+            # Callers are told which file, not where it lies.
+            detail = error.message.replace(f"{directory}/", "")
+            self._troubles[gallery.number] = detail
+            logger.warning("gallery %s: its generation in %s is refused: %s", gallery.name, directory, detail)
             return None
 
     def _expected(self, gallery: GalleryView, revision: int) -> ExpectedGeneration:
@@ -192,8 +205,11 @@ class Indexes:
         )
 
     def troubles(self) -> list[str]:
-        """Why an index is not as it should be, by gallery number."""
-        return [f"gallery {number}: {detail}" for number, detail in sorted(self._troubles.items())]
+        """Why indexes are not as they should be, by the names of their galleries."""
+        troubles = self._troubles.copy()
+        with self._store.view() as view:
+            galleries = [view.gallery_by_number(number) for number in troubles]
+        return sorted(f"gallery {one.name}: {troubles[one.number]}" for one in galleries if one is not None)
 
     # --- building -----------------------------------------------------------------------------------------------
 
@@ -202,10 +218,9 @@ class Indexes:
             number, operations = work
             try:
                 self._handle(number, operations)
-            except Exception:
-                logger.exception("an index build of gallery %d broke", number)
-                self._troubles[number] = "the last build broke; see the log"
-                self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            except Exception as raised:  # noqa: BLE001 - whatever it is, the other galleries are looked at
+                self._note_commit(0, frozenset({number}))
+                self._note_failure(number, operations, raised)
 
     def _next(self) -> tuple[int, list[str]] | None:
         """The next gallery to look at and the operations that asked for it; None when closing."""
@@ -213,14 +228,18 @@ class Indexes:
             while not self._is_closing:
                 if self._requested:
                     number = next(iter(self._requested))
+                    self._settled.discard(number)
                     return number, self._requested.pop(number)
+                if self._settled:
+                    return self._settled.pop(), []
                 now_s = time.monotonic()
-                ready = [one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s]
+                ready = {one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s}
                 if ready:
-                    self._wake.wait(SETTLE_S)
-                    number = ready[0]
-                    self._touched.discard(number)
-                    return number, self._requested.pop(number, [])
+                    # Every commit notifies; only what cannot wait may end this.
+                    if not self._wake.wait_for(lambda: self._is_closing or bool(self._requested), SETTLE_S):
+                        self._touched -= ready
+                        self._settled = ready
+                    continue
                 self._wake.wait(POLL_S * 10 if self._touched else None)
             return None
 
@@ -241,15 +260,15 @@ class Indexes:
             is_automatic = self._options.rebuilds_automatically and not gallery.record.index_policy.manual_rebuild
             name = gallery.name
         if is_flat:
-            if operations or number in self._troubles:
+            is_unwanted = policy.code is IndexCode.FLAT and number in self.generations
+            if operations or is_unwanted or number in self._troubles:
                 self._unpublish(number)
             self._finish(operations, OperationState.SUCCEEDED)
             return
         if not operations:
             if reason is None or not is_automatic:
                 return
-            record = self.new_operation(number, name)
-            operations = [self.log.start(record)]
+            operations = [self.log.start(self.new_operation(number, name), is_internal=True)]
             logger.info("building the index of gallery %s: %s", name, reason.value)
         self._build(number, operations)
 
@@ -267,15 +286,8 @@ class Indexes:
             finally:
                 # Before the operations end: whoever waited for one must not read that it is still building.
                 self._building.pop(number, None)
-        except (MienError, OSError) as raised:
-            error = raised if isinstance(raised, MienError) else InternalError(str(raised), reason="BUILD_FAILED")
-            is_cancelled = isinstance(error, Cancelled)
-            state = OperationState.CANCELLED if is_cancelled else OperationState.FAILED
-            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
-            if not is_cancelled:
-                self._troubles[number] = f"the last build failed: {error.message}"
-                logger.warning("building the index of gallery %d failed: %s", number, error)
-            self._finish(operations, state, error)
+        except Exception as raised:  # noqa: BLE001 - whatever it is, the operations must end
+            self._note_failure(number, operations, raised)
         else:
             self._troubles.pop(number, None)
             for operation in operations:
@@ -283,6 +295,30 @@ class Indexes:
             self._finish(operations, OperationState.SUCCEEDED)
         finally:
             self._note_commit(0, frozenset({number}))
+
+    def _note_failure(self, number: int, operations: list[str], raised: Exception) -> None:
+        """End the operations of a build that made nothing, and leave the gallery alone for a while."""
+        if self._is_gone(number):
+            self._forget(number)
+            self._finish(operations, OperationState.FAILED, _gallery_gone())
+            return
+        self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+        if isinstance(raised, Cancelled):
+            self._finish(operations, OperationState.CANCELLED, raised)
+            return
+        is_defect = not isinstance(raised, MienError | OSError)
+        error = raised if isinstance(raised, MienError) else BuildFailed(str(raised) or repr(raised))
+        directory = self._store.index_directory(number)
+        self._troubles[number] = f"the last build failed: {error.message.replace(f'{directory}/', '')}"
+        logger.warning("building the index of gallery %d failed: %s", number, error, exc_info=is_defect and raised)
+        self._finish(operations, OperationState.FAILED, error)
+
+    def _is_gone(self, number: int) -> bool:
+        try:
+            with self._store.view() as view:
+                return view.gallery_by_number(number) is None
+        except MienError:
+            return False
 
     def _built(self, number: int, operations: list[str]) -> Generation:
         """Build, load and publish a generation of the gallery as it is now.
@@ -301,8 +337,13 @@ class Indexes:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 raise _gallery_gone()
-            generation = load_generation(directory / name, self._expected(gallery, view.revision))
-        publish(directory, name)
+            expected = self._expected(gallery, view.revision)
+        # Takes long for a large index, and no view may be open so long. Deleted meanwhile, its folder may go.
+        generation = load_generation(directory / name, expected)
+        with self._store.view() as view:
+            if view.gallery_by_number(number) is None:
+                raise _gallery_gone()
+            publish(directory, name)
         self.generations = MappingProxyType({**self.generations, number: generation})
         prune(directory, {name})
         return generation
@@ -339,7 +380,10 @@ class Indexes:
 
     def _finish(self, operations: list[str], state: OperationState, error: MienError | None = None) -> None:
         for operation in operations:
-            self.log.finish(operation, state, time.time_ns() // 1000, error)
+            try:
+                self.log.finish(operation, state, time.time_ns() // 1000, error)
+            except Exception:
+                logger.exception("how %s ended could not be kept; a restart will say that it failed", operation)
 
     def _forget(self, number: int) -> None:
         """Drop what is known of a gallery that has gone."""
@@ -351,10 +395,8 @@ class Indexes:
 
     def _unpublish(self, number: int) -> None:
         """Search the gallery exactly from now on and remove what was built for it."""
+        unpublish(self._store.index_directory(number))
         self._forget(number)
-        directory = self._store.index_directory(number)
-        if directory.exists():
-            prune(directory, set())
 
 
 def _gallery_gone() -> NotFound:

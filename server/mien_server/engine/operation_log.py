@@ -44,7 +44,7 @@ class OperationLog:
             ]
         if not ended:
             return
-        self._store.write(ForgetOperations(names=ended))
+        self._store.write(ForgetOperations(names=ended), is_internal=True)
         with self._lock:
             for name in ended:
                 self._entries.pop(name, None)
@@ -58,20 +58,33 @@ class OperationLog:
             record.end_time_us = now_us
             record.error_reason = "SERVER_RESTARTED"
             record.error_message = "the server ended before the operation did; start it again"
-            self._store.write(PutOperation(record=record))
+            self._store.write(PutOperation(record=record), is_internal=True)
 
-    def start(self, record: OperationRecord, request: RequestKey[None] | None = None) -> str:
-        """Keep a new operation and give its name; the first one's name for a request id that was used before."""
+    def start(
+        self, record: OperationRecord, request: RequestKey[None] | None = None, *, is_internal: bool = False
+    ) -> str:
+        """Keep a new operation and give its name; the first one's name for a request id that was used before.
+
+        Args:
+            is_internal: the server's own, which no queue of callers' writes may hold up.
+
+        Raises:
+            Overloaded: WRITE_QUEUE_FULL; nothing was started.
+        """
         self._forget_ended(record.create_time_us - self._age_max_us)
         entry = OperationEntry(record)
         with self._lock:
             self._entries[record.name] = entry
-        written: Committed[None] | Replayed = self._store.write(PutOperation(record=record, request=request))
-        if isinstance(written, Replayed):
-            with self._lock:
-                del self._entries[record.name]
-            return written.outcome.decode()
-        return record.name
+        is_kept = False
+        try:
+            command = PutOperation(record=record, request=request)
+            written: Committed[None] | Replayed = self._store.write(command, is_internal=is_internal)
+            is_kept = isinstance(written, Committed)
+        finally:
+            if not is_kept:
+                with self._lock:
+                    del self._entries[record.name]
+        return written.outcome.decode() if isinstance(written, Replayed) else record.name
 
     def advance(self, name: str, progress: float, stage: str) -> None:
         """Note how far an operation is. Not kept in the store."""
@@ -94,7 +107,7 @@ class OperationLog:
         if error is not None:
             record.error_reason, record.error_message = error.reason, error.message
         try:
-            self._store.write(PutOperation(record=record))
+            self._store.write(PutOperation(record=record), is_internal=True)
         finally:
             with entry.changed:
                 entry.record.CopyFrom(record)

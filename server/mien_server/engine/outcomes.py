@@ -12,17 +12,11 @@ from mien_server.records.store_pb2 import CountOutcomeRecord, EnrolledFace, Enro
 __all__ = [
     "counts_of",
     "encode_counts",
-    "encode_nothing",
     "encode_rows_outcome",
     "error_of",
     "refused_item",
     "rows_outcome_of",
 ]
-
-
-def encode_nothing(_result: object) -> bytes:
-    """For writes whose answer is read from the store."""
-    return b""
 
 
 def encode_counts(identity_count: int, face_count: int, identity_ids: Sequence[str] = ()) -> bytes:

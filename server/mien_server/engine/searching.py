@@ -136,7 +136,7 @@ def search_rows(
     for start in range(0, len(vectors), block):
         deadline.check()
         request = SearchRequest(
-            probes=vectors[start : start + PROBES_PER_BLOCK],
+            probes=vectors[start : start + block],
             k=k,
             effort=effort,
             allowed=allowed,
@@ -178,7 +178,7 @@ def heads_of(snapshot: GallerySnapshot, ordinals: Ordinals) -> FaceHeads:
     if not np.array_equal(heads.identity_numbers, snapshot.gallery.rows.identity_numbers[ordinals]):
         raise CorruptStore(
             f"gallery {snapshot.gallery.name!r}: rows in memory and in the store name different identities; "
-            "restart the server, and verify the store if it happens again",
+            "restart the server; if it happens again, go back to a copy of the store and report it",
             reason="ROW_NOT_RESOLVED",
         )
     return heads
@@ -210,9 +210,9 @@ def explanation(report: SearchReport, watch: Stopwatch) -> Explanation:
     )
 
 
-def filter_rows(snapshot: GallerySnapshot, row_filter: Filter) -> npt.NDArray[np.uint8] | None:
+def filter_rows(snapshot: GallerySnapshot, row_filter: Filter, deadline: Deadline) -> npt.NDArray[np.uint8] | None:
     """Rows that a filter allows; None for all."""
-    return None if row_filter.is_empty else allowed_rows(snapshot.gallery, row_filter)
+    return None if row_filter.is_empty else allowed_rows(snapshot.gallery, row_filter, deadline)
 
 
 def search_faces(
@@ -240,7 +240,7 @@ def search_faces(
         ordinals = np.zeros((0, k), dtype=np.int64)
         similarities = np.zeros((0, k), dtype=np.float32)
         if len(resolved.vectors):
-            allowed = filter_rows(snapshot, choices.filter)
+            allowed = filter_rows(snapshot, choices.filter, deadline)
             watch.lap("filter")
             effort = effort_of(snapshot, choices, RECALL_AT_10_DEFAULT)
             found = search_rows(context, snapshot, resolved.vectors, k, effort, deadline, allowed)

@@ -8,7 +8,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping
 
 from mien_server.config.limits import Limits
-from mien_server.engine.types import Filter
+from mien_server.engine.types import Condition, ConditionSubject, Filter
 from mien_server.errors import InvalidArgument, LimitExceeded
 from mien_server.records.policies import DecisionPolicy, EnrollmentPolicy, IndexPolicy
 
@@ -28,6 +28,7 @@ __all__ = [
 
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+_LABEL_SUBJECTS = {ConditionSubject.IDENTITY_LABEL, ConditionSubject.FACE_LABEL}
 
 
 def check_gallery_name(name: str, field: str) -> None:
@@ -119,17 +120,21 @@ def check_labels(labels: Mapping[str, str], limits: Limits, field: str) -> None:
     """
     check_count(len(labels), limits.labels_max, "labels_max", field)
     for key, value in labels.items():
-        if not _LABEL_KEY.fullmatch(key):
-            raise InvalidArgument(
-                f"{field}: label key {key[:80]!r} is not allowed: 1 to 63 of a-z, 0-9, '_', '.' and '-'",
-                field=field,
-                reason="LABEL_KEY_INVALID",
-            )
+        _check_label_key(key, field)
         check_text(value, limits.label_value_bytes_max, "label_value_bytes_max", f"{field}[{key}]")
 
 
+def _check_label_key(key: str, field: str) -> None:
+    if not _LABEL_KEY.fullmatch(key):
+        raise InvalidArgument(
+            f"{field}: label key {key[:80]!r} is not allowed: 1 to 63 of a-z, 0-9, '_', '.' and '-'",
+            field=field,
+            reason="LABEL_KEY_INVALID",
+        )
+
+
 def check_filter(row_filter: Filter, limits: Limits, field: str) -> None:
-    """Refuse a filter with too many parts.
+    """Refuse a filter with too many parts, or with a condition that no label or time can be tested by.
 
     Raises:
         LimitExceeded: LIMIT_EXCEEDED.
@@ -142,6 +147,31 @@ def check_filter(row_filter: Filter, limits: Limits, field: str) -> None:
     ):
         check_count(len(ids), limits.filter_ids_max, "filter_ids_max", f"{field}.{name}")
     check_count(len(row_filter.conditions), limits.labels_max, "labels_max", f"{field}.conditions")
+    for position, condition in enumerate(row_filter.conditions):
+        path = f"{field}.conditions[{position}]"
+        if condition.subject in _LABEL_SUBJECTS:
+            _check_label_condition(condition, limits, path)
+        elif condition.time_range_us is None:
+            raise _filter_invalid(path, "a condition on a time needs a time_range")
+
+
+def _check_label_condition(condition: Condition, limits: Limits, field: str) -> None:
+    if not condition.key:
+        raise _filter_invalid(field, "a condition on a label needs its key")
+    _check_label_key(condition.key, f"{field}.key")
+    if condition.time_range_us is not None:
+        raise _filter_invalid(field, "a label is compared with one_of, number_range or exists, not with a time range")
+    if condition.one_of is not None:
+        check_count(len(condition.one_of), limits.filter_ids_max, "filter_ids_max", f"{field}.one_of")
+        for position, value in enumerate(condition.one_of):
+            path = f"{field}.one_of[{position}]"
+            check_text(value, limits.label_value_bytes_max, "label_value_bytes_max", path)
+    elif condition.number_range is None and condition.exists is None:
+        raise _filter_invalid(field, "the condition has no test")
+
+
+def _filter_invalid(field: str, what: str) -> InvalidArgument:
+    return InvalidArgument(f"{field}: {what}", field=field, reason="FILTER_INVALID")
 
 
 def _check_open_share(value: float | None, field: str) -> None:

@@ -73,7 +73,7 @@ def verify(
             _check_model(snapshot, model)
         chosen = policy or model.gallery_policy
         vectors = {
-            name: _vectors(context, snapshot, side, name, model, analyses.get(name), chosen.scoring)
+            name: _vectors(context, snapshot, side, name, model, analyses.get(name), chosen.scoring, deadline)
             for name, side in sides.items()
         }
         revision = snapshot.revision if snapshot is not None else 0
@@ -169,6 +169,7 @@ def _vectors(
     model: _Model,
     analysis: ImageAnalysis | None,
     scoring: IdentityScoring,
+    deadline: Deadline,
 ) -> Float32Array:
     """The side as unit vectors, float32 [m, d]: one, or every face of an identity scored by its best."""
     if analysis is not None:
@@ -183,10 +184,12 @@ def _vectors(
         return refuse_bad_rows(check_vectors(raw, normalize=side.embedding.normalize, field=field))
     if snapshot is None:
         raise InvalidArgument(f"{name}: needs a gallery", field="gallery", reason="SIDE_INVALID")
-    return _enrolled_vectors(snapshot, side, scoring)
+    return _enrolled_vectors(snapshot, side, scoring, deadline)
 
 
-def _enrolled_vectors(snapshot: GallerySnapshot, side: VerifySide, scoring: IdentityScoring) -> Float32Array:
+def _enrolled_vectors(
+    snapshot: GallerySnapshot, side: VerifySide, scoring: IdentityScoring, deadline: Deadline
+) -> Float32Array:
     gallery = snapshot.gallery
     if side.face_id:
         ordinal = gallery.face_ordinal(side.face_id)
@@ -203,5 +206,5 @@ def _enrolled_vectors(snapshot: GallerySnapshot, side: VerifySide, scoring: Iden
             metadata={"gallery": gallery.name, "identity_id": side.identity_id},
         )
     if scoring is IdentityScoring.TEMPLATE_MEAN:
-        return template_of(gallery, record.number)[None, :]
+        return template_of(gallery, record.number, deadline)[None, :]
     return gallery.vectors(gallery.faces_of(record.number))

@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -25,13 +25,22 @@ from mien_server.index.bitmaps import set_ordinals
 from mien_server.index.build_job import BuildJob
 from mien_server.index.crash_points import crash_point
 from mien_server.index.faiss_adapter import FAISS_VERSION, CodeSpecification, InvertedIndex, train_inverted_index
-from mien_server.index.ladder import code_agreement, exact_answers, measure_ladder
+from mien_server.index.ladder import code_agreement, exact_answers, ladder_of, measure_efforts
 from mien_server.index.layout import candidate_specifications, index_bytes, sample_row_count
-from mien_server.index.manifest import INDEX_FILE_NAME, MANIFEST_FILE_NAME, LadderStep, Manifest, digest_of
+from mien_server.index.manifest import (
+    INDEX_FILE_NAME,
+    MANIFEST_FILE_NAME,
+    LadderStep,
+    Manifest,
+    Staging,
+    digest_of,
+)
+from mien_server.index.plan import cheapest_step
 from mien_server.index.probing import SecondPhotographs, choose_probes
 from mien_server.index.publish import sync_file, sync_folder
 from mien_server.index.request import Int64Array
 from mien_server.index.rescore import StoredVectors, float32_rows
+from mien_server.index.staging import staging_of
 from mien_server.records.policies import IndexCode
 
 __all__ = ["build_generation", "main"]
@@ -55,6 +64,15 @@ TRAINED_SHARE, ADDED_SHARE, MEASURED_SHARE = 0.2, 0.7, 0.95
 Report = Callable[[float, str], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """What `probe_count` probes told of the index."""
+
+    ladder: tuple[LadderStep, ...]
+    staging: Staging | None
+    probe_count: int
+
+
 def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
     """Build the job's generation in `work_folder`, move it beside that folder, and give its name.
 
@@ -73,7 +91,7 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
     report(0.0, "training")
     index, specification = _trained(job, vectors, live_ordinals)
     _add(index, job, vectors, live_ordinals, report)
-    ladder, probe_count = _measured(index, job, vectors, live_ordinals, report)
+    measured = _measured(index, job, vectors, live_ordinals, report)
     report(MEASURED_SHARE, "writing")
     name = f"{job.revision:012d}-{secrets.token_hex(4)}"
     manifest = Manifest(
@@ -91,12 +109,13 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
         lists=index.lists,
         list_imbalance=index.list_imbalance,
         default_recall_target=job.default_recall_target,
-        ladder=ladder,
-        probe_count=probe_count,
+        ladder=measured.ladder,
+        probe_count=measured.probe_count,
         faiss_version=FAISS_VERSION,
         build_time_us=time.time_ns() // 1000,
         build_seconds=time.monotonic() - started_s,
         files=(),
+        staging=measured.staging,
     )
     _write(index, manifest, work_folder)
     return name
@@ -152,19 +171,24 @@ def _add(
 
 def _measured(
     index: InvertedIndex, job: BuildJob, vectors: StoredVectors, live_ordinals: Int64Array, report: Report
-) -> tuple[tuple[LadderStep, ...], int]:
-    """The ladder and the number of probes behind it."""
+) -> _Measured:
     report(ADDED_SHARE, "measuring")
     generator = np.random.default_rng([job.seed, 2])
     probe_count = min(max(PROBE_COUNT_MIN, COMPARISONS_MAX // live_ordinals.size), PROBE_COUNT_MAX)
     probes = choose_probes(vectors, live_ordinals, job.identity_numbers, probe_count, generator)
-    exact = exact_answers(vectors, job.live, probes, job.threads)
+    exact = exact_answers(vectors, job.live, job.identity_numbers, probes, job.threads)
 
     def report_share(share: float) -> None:
         report(ADDED_SHARE + (MEASURED_SHARE - ADDED_SHARE) * (1 + share) / 2, "measuring")
 
     report_share(0.0)
-    return measure_ladder(vectors, index, probes, exact, job.threads, report_share), len(probes.vectors)
+    efforts = measure_efforts(vectors, index, probes, exact, job.threads, report_share)
+    ladder = ladder_of(efforts, exact.mated)
+    probe_count = len(probes.vectors)
+    target = job.default_recall_target
+    single = cheapest_step(ladder, probe_count, target)
+    staging = staging_of(efforts, exact, job.identity_numbers, index.lists, target, single)
+    return _Measured(ladder, staging, probe_count)
 
 
 def _write(index: InvertedIndex, manifest: Manifest, work_folder: Path) -> None:

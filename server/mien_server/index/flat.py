@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 
 from mien_server.index import faiss_adapter
 from mien_server.index.bitmaps import set_count, set_ordinals, slice_bits
-from mien_server.index.ranking import best_of, in_order, padding
+from mien_server.index.ranking import NO_ORDINAL, best_of, in_order, padding
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
-from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows, similarities_of
+from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows
 
 __all__ = ["search_flat"]
 
@@ -33,6 +34,9 @@ PROBES_MAX = 4096
 
 SPARSE_SHARE = 0.25
 """Below this share of selected rows, visiting them one by one beats testing every row."""
+
+PAIRS_MAX = 2 * 1024 * 1024
+"""Pairs of a probe and a row listed at once: 16 MiB of ordinals."""
 
 
 def search_flat(
@@ -84,11 +88,10 @@ def _search_block(
     if kept < available:
         # A row left out has a product of at most the last one kept.
         uncertain = products.min(axis=1) >= similarities[:, k - 1] - ROUNDING
-        for probe in np.flatnonzero(uncertain):
-            floor = float(similarities[probe, k - 1]) - 2 * ROUNDING
-            ordinals[probe], similarities[probe] = padding(1, kept)
-            ordinals[probe, :k], similarities[probe, :k] = _all_near(
-                vectors, first, last, selected, probes[probe], floor, k, threads
+        if uncertain.any():
+            floors = similarities[uncertain, k - 1] - np.float32(2 * ROUNDING)
+            ordinals[uncertain, :k], similarities[uncertain, :k] = _all_near(
+                vectors, first, last, selected, probes[uncertain], floors, k, threads
             )
     if kept >= k:
         return np.ascontiguousarray(ordinals[:, :k]), np.ascontiguousarray(similarities[:, :k])
@@ -108,7 +111,8 @@ def _nearest(
     """Ordinals and blocked products, both [n, kept], of the `kept` best rows of each probe, in no order."""
     one_by_one = probes.size < faiss_adapter.BLAS_WORK_MIN
     if vectors.dtype == np.float32 and (selected is None or one_by_one):
-        if selected is not None and available < SPARSE_SHARE * (last - first):
+        is_sparse = available < SPARSE_SHARE * (last - first) and len(probes) * available <= PAIRS_MAX
+        if selected is not None and is_sparse:
             ordinals = np.tile(set_ordinals(selected, first, last), (len(probes), 1))
             rows = float32_rows(vectors, slice(0, last), threads)
             return faiss_adapter.nearest_candidates(probes, rows, ordinals, kept, threads)
@@ -156,17 +160,47 @@ def _all_near(
     first: int,
     last: int,
     selected: UInt8Array | None,
-    probe: Float32Array,
-    floor: float,
+    probes: Float32Array,
+    floors: Float32Array,
     k: int,
     threads: int,
 ) -> tuple[Int64Array, Float32Array]:
-    """The k best of one probe [dimension] when at least k rows have a product of `floor` or more; both [k]."""
-    near = np.concatenate(
-        [
-            ordinals[np.flatnonzero(rows @ probe >= floor)]
-            for ordinals, rows in _blocks(vectors, first, last, selected, threads)
-        ]
-    )
-    ordinals, similarities = in_order(near[None], similarities_of(vectors, probe, near, threads)[None])
-    return ordinals[0, :k], similarities[0, :k]
+    """The k best rows of each probe, in order, both [n, k].
+
+    Args:
+        probes: [n, dimension], C-contiguous.
+        floors: [n]; at least k rows have a product with the probe of that or more, the k best among them.
+    """
+    best_ordinals, best_similarities = padding(len(probes), k)
+    for ordinals, rows in _blocks(vectors, first, last, selected, threads):
+        width = max(1, PAIRS_MAX // len(rows))
+        for start in range(0, len(probes), width):
+            here = slice(start, start + width)
+            near = _listed(probes[here] @ rows.T >= floors[here, None])
+            similarities = faiss_adapter.similarities_of(probes[here], rows, near, threads)
+            similarities[near < 0] = -np.inf
+            best_ordinals[here], best_similarities[here] = _first_best(
+                np.hstack([best_ordinals[here], np.where(near < 0, NO_ORDINAL, ordinals[near])]),
+                np.hstack([best_similarities[here], similarities]),
+                k,
+            )
+    return in_order(best_ordinals, best_similarities)
+
+
+def _listed(is_chosen: npt.NDArray[np.bool_]) -> Int64Array:
+    """The columns that are true in each line of [n, m], ascending, int64 [n, w], padded with -1."""
+    lines, columns = np.nonzero(is_chosen)
+    counts = np.bincount(lines, minlength=len(is_chosen))
+    listed = np.full((len(is_chosen), int(counts.max())), -1, np.int64)
+    listed[lines, np.arange(len(lines)) - np.repeat(np.cumsum(counts) - counts, counts)] = columns
+    return listed
+
+
+def _first_best(ordinals: Int64Array, similarities: Float32Array, k: int) -> tuple[Int64Array, Float32Array]:
+    """The k most similar of each line [n, w], of equal ones the first; in the order they stand. Both [n, k]."""
+    if similarities.shape[1] == k:
+        return ordinals, similarities
+    last = -np.partition(-similarities, k - 1, axis=1)[:, k - 1 : k]
+    is_better, is_tied = similarities > last, similarities == last
+    is_chosen = is_better | (is_tied & (np.cumsum(is_tied, axis=1) <= k - is_better.sum(axis=1, keepdims=True)))
+    return ordinals[is_chosen].reshape(-1, k), similarities[is_chosen].reshape(-1, k)

@@ -9,16 +9,31 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from mien_server.index.bitmaps import set_ordinals
 from mien_server.index.faiss_adapter import InvertedIndex
 from mien_server.index.flat import search_flat
 from mien_server.index.manifest import LadderStep
 from mien_server.index.probing import ProbeSet
+from mien_server.index.ranking import NO_ORDINAL
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
 from mien_server.index.rescore import StoredVectors, best_candidates
 
-__all__ = ["ExactAnswers", "code_agreement", "exact_answers", "measure_ladder"]
+__all__ = [
+    "Answers",
+    "Effort",
+    "ExactAnswers",
+    "code_agreement",
+    "exact_answers",
+    "ladder_of",
+    "measure_efforts",
+    "weighted_share",
+]
 
 RECALL_DEPTH = 10
+STRANGER_DEPTH = 3
+"""Other people's rows looked at for each probe: the best, and what a search may take for it."""
+
+EXACT_DEPTH_MAX = 256
 LIST_SHARE_MIN = 16
 """The cheapest step scans one list in so many."""
 
@@ -30,61 +45,136 @@ TIMED_PROBES = 24
 
 
 @dataclass(frozen=True, slots=True)
-class ExactAnswers:
-    """Exact search's answers to the probes, without what each must not find.
+class Answers:
+    """Exact search's answers to n probes, best first.
 
     Attributes:
-        ordinals: int64 [n, RECALL_DEPTH], padded with -1.
-        is_best: bool [n, RECALL_DEPTH]: as similar as the first.
+        ordinals: int64 [n, w], padded with -1.
+        similarities: float32 [n, w], padded with -inf.
+        weights: float64 [n], of sum 1.
     """
 
     ordinals: Int64Array
-    is_best: npt.NDArray[np.bool_]
+    similarities: Float32Array
+    weights: npt.NDArray[np.float64]
+
+    @property
+    def is_best(self) -> npt.NDArray[np.bool_]:
+        """bool [n, w]: as similar as the first."""
+        is_best: npt.NDArray[np.bool_] = (self.similarities == self.similarities[:, :1]) & (self.ordinals >= 0)
+        return is_best
 
 
-def exact_answers(vectors: StoredVectors, live: UInt8Array, probes: ProbeSet, threads: int) -> ExactAnswers:
+@dataclass(frozen=True, slots=True)
+class ExactAnswers:
+    """What exact search answers to the probes.
+
+    Attributes:
+        mated: w = RECALL_DEPTH, without the row that each must not find.
+        strangers: w = STRANGER_DEPTH, without all rows of the probe's person, as if that person were in no gallery.
+            The weight is 0 where a person has too many rows to see past them.
+    """
+
+    mated: Answers
+    strangers: Answers
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Effort:
+    """What a search of so many lists and rescored candidates finds of exact search's answers, and costs.
+
+    Attributes:
+        finds_mated: bool [n, RECALL_DEPTH]: whether it finds this row of `ExactAnswers.mated`.
+        finds_strangers: bool [n, STRANGER_DEPTH].
+        milliseconds: processor time of one probe.
+    """
+
+    lists: int
+    rescored: int
+    finds_mated: npt.NDArray[np.bool_]
+    finds_strangers: npt.NDArray[np.bool_]
+    milliseconds: float
+
+
+def exact_answers(
+    vectors: StoredVectors,
+    live: UInt8Array,
+    identity_numbers: npt.NDArray[np.uint32],
+    probes: ProbeSet,
+    threads: int,
+) -> ExactAnswers:
     """Compare the probes with every live row."""
-    ordinals, similarities = search_flat(vectors, 0, len(vectors), live, probes.vectors, RECALL_DEPTH + 1, threads)
+    face_counts = _face_counts(identity_numbers[set_ordinals(live, 0, len(vectors))], probes.persons)
+    depth = min(max(RECALL_DEPTH + 1, int(face_counts.max()) + STRANGER_DEPTH), EXACT_DEPTH_MAX)
+    ordinals, similarities = search_flat(vectors, 0, len(vectors), live, probes.vectors, depth, threads)
     is_left_out = ordinals == probes.left_out[:, None]
-    # Where nothing is left out, the last one is.
-    is_left_out[~is_left_out.any(axis=1), -1] = True
-    shape = (len(ordinals), RECALL_DEPTH)
-    ordinals, similarities = ordinals[~is_left_out].reshape(shape), similarities[~is_left_out].reshape(shape)
-    return ExactAnswers(ordinals, (similarities == similarities[:, :1]) & (ordinals >= 0))
+    mated = _without(is_left_out, ordinals, similarities, RECALL_DEPTH)
+    is_own = (identity_numbers[ordinals] == probes.persons[:, None]) & (ordinals >= 0)
+    strangers = _without(is_own, ordinals, similarities, STRANGER_DEPTH)
+    weights = np.where(face_counts + STRANGER_DEPTH <= depth, probes.weights, 0.0)
+    weights /= weights.sum() or 1.0
+    return ExactAnswers(Answers(*mated, probes.weights), Answers(*strangers, weights))
 
 
-def measure_ladder(
+def _face_counts(live_numbers: npt.NDArray[np.uint32], persons: npt.NDArray[np.uint32]) -> Int64Array:
+    """How many live faces each of the persons has."""
+    ordered = np.sort(live_numbers)
+    counts: Int64Array = np.searchsorted(ordered, persons, "right") - np.searchsorted(ordered, persons, "left")
+    return counts
+
+
+def _without(
+    is_out: npt.NDArray[np.bool_], ordinals: Int64Array, similarities: Float32Array, width: int
+) -> tuple[Int64Array, Float32Array]:
+    """The first `width` answers of each probe that are not out; padded where there are fewer."""
+    order = np.argsort(is_out, axis=1, kind="stable")[:, :width]
+    is_padding = np.take_along_axis(is_out, order, 1)
+    return (
+        np.where(is_padding, NO_ORDINAL, np.take_along_axis(ordinals, order, 1)),
+        np.where(is_padding, np.float32(-np.inf), np.take_along_axis(similarities, order, 1)),
+    )
+
+
+def measure_efforts(
     vectors: StoredVectors,
     index: InvertedIndex,
     probes: ProbeSet,
     exact: ExactAnswers,
     threads: int,
     report: Callable[[float], None],
-) -> tuple[LadderStep, ...]:
-    """The efforts worth having, cheapest first; each finds more than the one before.
+) -> list[Effort]:
+    """Every combination of lists and rescored candidates that may be worth having.
 
     Args:
         report: told the share that is done.
     """
-    measured = []
+    efforts = []
     list_steps = list(_doubling(max(1, index.lists // LIST_SHARE_MIN), index.lists))
     rescored_max = min(max(RESCORED_STEPS[2], int(RESCORED_SHARE_MAX * index.size)), index.size)
     rescored_steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
     for number, lists in enumerate(list_steps):
-        ranks = _ranks(index, probes, exact, lists, rescored_steps[-1], threads)
+        mated, strangers = _ranks(vectors, index, probes, exact, lists, rescored_steps[-1], threads)
         for rescored in rescored_steps:
-            is_found = (ranks < rescored) & (exact.ordinals >= 0)
-            agreement = _share((is_found & exact.is_best).any(axis=1), probes)
-            recall = _share(is_found.sum(axis=1) / np.maximum((exact.ordinals >= 0).sum(axis=1), 1), probes)
             cost = _milliseconds(vectors, index, probes.vectors, lists, rescored)
-            measured.append(LadderStep(0, lists, rescored, agreement, recall, cost))
+            efforts.append(Effort(lists, rescored, mated < rescored, strangers < rescored, cost))
         report((number + 1) / len(list_steps))
+    return efforts
+
+
+def ladder_of(efforts: list[Effort], mated: Answers) -> tuple[LadderStep, ...]:
+    """The efforts worth having, cheapest first; each finds more than the one before."""
+    wanted_counts = np.maximum((mated.ordinals >= 0).sum(axis=1), 1)
+    measured = []
+    for effort in efforts:
+        agreement = weighted_share((effort.finds_mated & mated.is_best).any(axis=1), mated.weights)
+        recall = weighted_share(effort.finds_mated.sum(axis=1) / wanted_counts, mated.weights)
+        measured.append(LadderStep(0, effort.lists, effort.rescored, agreement, recall, effort.milliseconds))
     return _worth_having(measured)
 
 
-def _share(found: npt.ArrayLike, probes: ProbeSet) -> float:
+def weighted_share(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> float:
     """Weighted mean of what was found for each probe; exactly 1 where all was."""
-    return 1.0 - float(np.sum(probes.weights * (1.0 - np.asarray(found, np.float64))))
+    return 1.0 - float(np.sum(weights * (1.0 - np.asarray(found, np.float64))))
 
 
 def code_agreement(index: InvertedIndex, probes: Float32Array, origins: Int64Array, threads: int) -> float:
@@ -100,20 +190,39 @@ def _doubling(first: int, last: int) -> Iterator[int]:
 
 
 def _ranks(
-    index: InvertedIndex, probes: ProbeSet, exact: ExactAnswers, lists: int, rescored_max: int, threads: int
-) -> Int64Array:
-    """At which place, from 0, the codes put each exact answer [n, RECALL_DEPTH]; beyond the last where they do not."""
+    vectors: StoredVectors,
+    index: InvertedIndex,
+    probes: ProbeSet,
+    exact: ExactAnswers,
+    lists: int,
+    rescored_max: int,
+    threads: int,
+) -> tuple[Int64Array, Int64Array]:
+    """At which place, from 0, the codes put each exact answer; beyond the last where they do not.
+
+    Returns:
+        Of the mated answers int64 [n, RECALL_DEPTH], of the strangers' int64 [n, STRANGER_DEPTH].
+    """
     candidates = index.candidates(probes.vectors, rescored_max + 1, lists, None, threads)
-    left_out = _places(candidates, probes.left_out)
-    ranks = np.stack([_places(candidates, wanted) for wanted in exact.ordinals.T], axis=1)
-    # A probe's own row takes no place.
-    return ranks - (ranks > left_out[:, None])
+    wanted = np.concatenate([probes.left_out[:, None], exact.mated.ordinals, exact.strangers.ordinals], axis=1)
+    places = _places(candidates, wanted, len(vectors))
+    # A probe's own row takes no place. A stranger's other rows do: the few places err on the safe side.
+    places -= places > places[:, :1]
+    return places[:, 1 : 1 + RECALL_DEPTH], places[:, 1 + RECALL_DEPTH :]
 
 
-def _places(candidates: Int64Array, wanted: Int64Array) -> Int64Array:
-    """At which place [n] each probe's candidates [n, c] hold the wanted ordinal [n]; beyond all where they do not."""
-    is_wanted = candidates == wanted[:, None]
-    places: Int64Array = np.where(is_wanted.any(axis=1), is_wanted.argmax(axis=1), candidates.shape[1] + 1)
+def _places(candidates: Int64Array, wanted: Int64Array, row_count: int) -> Int64Array:
+    """At which place each probe's candidates [n, c] hold each wanted ordinal [n, w]; beyond all where they do not."""
+    beyond = candidates.shape[1] + 1
+    order = np.arange(candidates.shape[1])
+    # Padding, -1, writes and reads the last entry, which stands for no row.
+    place_of = np.full(row_count + 1, beyond)
+    places = np.empty_like(wanted)
+    for probe, found in enumerate(candidates):
+        place_of[found] = order
+        place_of[NO_ORDINAL] = beyond
+        places[probe] = place_of[wanted[probe]]
+        place_of[found] = beyond
     return places
 
 

@@ -19,13 +19,18 @@ __all__ = [
     "GenerationRefused",
     "LadderStep",
     "Manifest",
+    "Stage",
+    "Staging",
     "digest_of",
     "read_manifest",
 ]
 
 MANIFEST_FILE_NAME = "manifest.json"
 INDEX_FILE_NAME = "index.faiss"
-MANIFEST_VERSION = 1
+MANIFEST_VERSION = 2
+MANIFEST_VERSION_MIN = 1
+"""Manifests of version 1 have no stages: every search of theirs is of one stage."""
+
 MANIFEST_BYTES_MAX = 1 << 20
 HASH_BLOCK_BYTES = 1 << 20
 
@@ -58,6 +63,40 @@ class LadderStep:
 
 
 @dataclass(frozen=True, slots=True)
+class Stage:
+    """How much one stage looks at: lists scanned and candidates compared again exactly, for each probe."""
+
+    lists: int
+    rescored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """Identification in two stages, as measured when the generation was built.
+
+    Attributes:
+        first: what every probe gets.
+        full: what a probe gets besides, whose best similarity after the first stage is below `stop_similarity`.
+        stop_similarity: cosine that the gallery's strangers hardly ever reach.
+        rank1_agreement: share of mated probes that were given the person of exact search's best row, [0, 1].
+        mated_decisions: least share of mated probes decided as exact search does, over thresholds around the stop
+            value, [0, 1].
+        stranger_decisions: likewise of people who are not in the gallery.
+        undecided: share of mated probes that needed the full stage, [0, 1].
+        milliseconds: processor time expected of a probe, one in two being of a stranger.
+    """
+
+    first: Stage
+    full: Stage
+    stop_similarity: float
+    rank1_agreement: float
+    mated_decisions: float
+    stranger_decisions: float
+    undecided: float
+    milliseconds: float
+
+
+@dataclass(frozen=True, slots=True)
 class FileDigest:
     """Size and SHA-256 (hex) of one file of the generation's folder."""
 
@@ -78,6 +117,7 @@ class Manifest:
         list_imbalance: 1 when all lists are equally long; the expected cost grows with it.
         default_recall_target: target of a search that names no effort.
         probe_count: stored faces by which the ladder was measured.
+        staging: None where one stage is cheaper, or stages would change decisions, or an older version built it.
         build_time_us: when the build ended, microseconds since 1970.
     """
 
@@ -101,6 +141,7 @@ class Manifest:
     build_time_us: int
     build_seconds: float
     files: tuple[FileDigest, ...]
+    staging: Staging | None = None
 
     def to_json(self) -> str:
         """The text of manifest.json."""
@@ -146,14 +187,22 @@ def _manifest_of(fields: object) -> Manifest:
         raise TypeError("not a JSON object")
     values = cast("dict[str, Any]", dict(fields))
     version = values.pop("manifest_version")
-    if version != MANIFEST_VERSION:
-        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
+    if version not in range(MANIFEST_VERSION_MIN, MANIFEST_VERSION + 1):
+        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION_MIN} to {MANIFEST_VERSION}")
     values["code"] = IndexCode(values["code"])
     values["ladder"] = tuple(LadderStep(**step) for step in values["ladder"])
     values["files"] = tuple(FileDigest(**file) for file in values["files"])
+    values["staging"] = _staging_of(values.get("staging"))
     manifest = Manifest(**values)
     _check(manifest)
     return manifest
+
+
+def _staging_of(fields: dict[str, Any] | None) -> Staging | None:
+    """Stages of parsed JSON; raises TypeError or KeyError when they are none."""
+    if fields is None:
+        return None
+    return Staging(**(fields | {name: Stage(**fields[name]) for name in ("first", "full")}))
 
 
 def _check(manifest: Manifest) -> None:
@@ -168,3 +217,18 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"ladder step {step}")
         if not measures_are_shares or not math.isfinite(step.milliseconds):
             raise ValueError(f"ladder step {step}")
+    if manifest.staging is not None:
+        _check_staging(manifest.staging, manifest.lists)
+
+
+def _check_staging(staging: Staging, lists: int) -> None:
+    """Raise ValueError when a search by these stages could go wrong."""
+    shares = (staging.rank1_agreement, staging.mated_decisions, staging.stranger_decisions, staging.undecided)
+    is_measured = all(0 <= share <= 1 for share in shares) and math.isfinite(staging.milliseconds)
+    # A NaN would let every first stage stop, or none: it fails the comparison.
+    if not is_measured or not -1 <= staging.stop_similarity <= 1:
+        raise ValueError(f"stages {staging}")
+    if not 1 <= staging.first.lists <= staging.full.lists <= lists:
+        raise ValueError(f"stages {staging} of {lists} lists")
+    if min(staging.first.rescored, staging.full.rescored) < 1:
+        raise ValueError(f"stages {staging}")

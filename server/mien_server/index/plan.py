@@ -6,10 +6,20 @@ import math
 from dataclasses import dataclass
 
 from mien_server.errors import InvalidArgument
-from mien_server.index.manifest import LadderStep, Manifest
+from mien_server.index.manifest import LadderStep, Manifest, Stage, Staging
 from mien_server.index.request import EffortChoice
 
-__all__ = ["EXACT_PLAN_NAME", "FILTERED_EXACT_PLAN_NAME", "FLAT_PLAN_NAME", "Scan", "choose_scan", "choose_step"]
+__all__ = [
+    "EXACT_PLAN_NAME",
+    "FILTERED_EXACT_PLAN_NAME",
+    "FLAT_PLAN_NAME",
+    "RESCORED_FOR_EACH_WANTED",
+    "Scan",
+    "cheapest_step",
+    "choose_scan",
+    "choose_staging",
+    "choose_step",
+]
 
 FLAT_PLAN_NAME = "flat"
 EXACT_PLAN_NAME = "exact"
@@ -36,7 +46,6 @@ BLOCKED_PROBES_MIN = 8
 class Scan:
     """An approximate search: scan that many lists, rescore that many candidates exactly."""
 
-    step: LadderStep
     lists: int
     rescored: int
 
@@ -56,25 +65,50 @@ def choose_step(manifest: Manifest, effort: EffortChoice) -> LadderStep | str:
             raise InvalidArgument(
                 f"step {effort.step} is not on the ladder of generation {manifest.name}: take 1 to "
                 f"{len(manifest.ladder)}, or a recall target",
-                field="effort.step",
+                field="options.effort.step",
                 reason="EFFORT_INVALID",
             )
         return manifest.ladder[effort.step - 1]
-    target = manifest.default_recall_target if effort.recall_target is None else effort.recall_target
+    target = _target_of(manifest, effort)
     if not 0 < target <= 1:
         raise InvalidArgument(
             f"a recall target of {target} cannot be met: take one above 0 and up to 1",
-            field="effort.recall_target",
+            field="options.effort.recall_target",
             reason="EFFORT_INVALID",
         )
-    # The cheapest of several steps that seem to meet a target is likely to be one that was lucky.
-    standard_error = math.sqrt(target * (1 - target) / max(manifest.probe_count, 1))
     recall_min = effort.recall_at_10_min or 0.0
+    step = cheapest_step(manifest.ladder, manifest.probe_count, target, recall_min)
+    return _without_step(manifest, target, recall_min) if step is None else step
+
+
+def _target_of(manifest: Manifest, effort: EffortChoice) -> float:
+    return manifest.default_recall_target if effort.recall_target is None else effort.recall_target
+
+
+def choose_staging(manifest: Manifest, effort: EffortChoice, step: LadderStep | str) -> Staging | None:
+    """The stages that meet a target more cheaply than `choose_step`'s answer; None where there are none.
+
+    An effort that names a step or exact search, or that wants neighbours, is taken at its word.
+    """
+    staging = manifest.staging
+    if staging is None or effort.exact or effort.step is not None or effort.recall_at_10_min is not None:
+        return None
+    is_met = staging.rank1_agreement >= _target_of(manifest, effort) - TARGET_ROUNDING
+    is_cheaper = isinstance(step, str) or staging.milliseconds < step.milliseconds
+    return staging if is_met and is_cheaper else None
+
+
+def cheapest_step(
+    ladder: tuple[LadderStep, ...], probe_count: int, target: float, recall_min: float = 0.0
+) -> LadderStep | None:
+    """The cheapest step that met the targets by a standard error; failing that the cheapest that met them; or None."""
+    # The cheapest of several steps that seem to meet a target is likely to be one that was lucky.
+    standard_error = math.sqrt(target * (1 - target) / max(probe_count, 1))
     for wanted in (target + standard_error, target):
-        for step in manifest.ladder:
+        for step in ladder:
             if step.rank1_agreement >= wanted - TARGET_ROUNDING and step.recall_at_10 >= recall_min - TARGET_ROUNDING:
                 return step
-    return _without_step(manifest, target, recall_min)
+    return None
 
 
 def _without_step(manifest: Manifest, target: float, recall_min: float) -> LadderStep | str:
@@ -88,7 +122,7 @@ def _without_step(manifest: Manifest, target: float, recall_min: float) -> Ladde
 
 
 def choose_scan(
-    manifest: Manifest, step: LadderStep, k: int, matching: int, live: int, probe_count: int
+    manifest: Manifest, step: LadderStep | Stage, k: int, matching: int, live: int, probe_count: int
 ) -> Scan | None:
     """How to scan for this step, or None when visiting every matching row is cheaper, and exact besides.
 
@@ -111,4 +145,4 @@ def choose_scan(
         visit_ns = components * (BLOCKED_VISIT_NS_PER_COMPONENT + GATHER_NS_PER_COMPONENT / probe_count)
     else:
         visit_ns = components * VISIT_NS_PER_COMPONENT
-    return None if visit_ns <= scan_ns else Scan(step, lists, rescored)
+    return None if visit_ns <= scan_ns else Scan(lists, rescored)

@@ -47,11 +47,13 @@ class ProbeSet:
     Attributes:
         vectors: float32 [n, dimension], unit norm.
         left_out: int64 [n]: the probe's own ordinal, or -1 where it is a changed face.
+        persons: uint32 [n]: the identity number of the probe's person.
         weights: float64 [n], of sum 1: what each probe counts for in a mean.
     """
 
     vectors: Float32Array
     left_out: Int64Array
+    persons: npt.NDArray[np.uint32]
     weights: npt.NDArray[np.float64]
 
 
@@ -128,7 +130,8 @@ def choose_probes(
         faces[is_lone] = model.of(faces[is_lone], generator)
     left_out = np.where(is_lone, -1, live_ordinals[pool])
     chosen, weights = _stratified(np.einsum("ij,ij->i", faces, mates), count, generator)
-    return ProbeSet(np.ascontiguousarray(faces[chosen]), left_out[chosen], weights)
+    persons = identity_numbers[live_ordinals[pool[chosen]]]
+    return ProbeSet(np.ascontiguousarray(faces[chosen]), left_out[chosen], persons, weights)
 
 
 def _partners(identity_numbers: npt.NDArray[np.uint32]) -> Int64Array:

@@ -21,6 +21,7 @@ __all__ = [
     "publish",
     "sync_file",
     "sync_folder",
+    "unpublish",
 ]
 
 CURRENT_FILE_NAME = "CURRENT"
@@ -74,6 +75,19 @@ def publish(index_directory: Path, name: str) -> None:
     crash_point("index.publish.renamed")
     sync_folder(index_directory)
     crash_point("index.publish.done")
+
+
+def unpublish(index_directory: Path) -> None:
+    """Have no current generation any more, durably, then remove all there are. Does nothing where there is no folder.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    if not index_directory.is_dir():
+        return
+    (index_directory / CURRENT_FILE_NAME).unlink(missing_ok=True)
+    sync_folder(index_directory)
+    prune(index_directory, set())
 
 
 def prune(index_directory: Path, keep: set[str]) -> list[str]:

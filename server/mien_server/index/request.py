@@ -44,6 +44,10 @@ class SearchRequest:
         allowed: uint8 bitmap like `GalleryRows.live` (little-endian bits, at least ceil(row_count / 8) bytes); only
             rows whose bit is set are answered. None allows every row.
         threads: threads this call may use; 1 suits one online probe, all cores a batch.
+        decision_similarity: the caller wants to know who the best row is of, if it is at least so similar: a target
+            may be met by stages where the generation has them and nothing is filtered. A probe whose first stage
+            finds a row at or above this and the gallery's stop value gets that row, and the others of the k from the
+            lists scanned so far; every other probe gets the full stage. None: the k nearest are wanted.
     """
 
     probes: Float32Array
@@ -51,6 +55,7 @@ class SearchRequest:
     effort: EffortChoice = EffortChoice()
     allowed: UInt8Array | None = None
     threads: int = 1
+    decision_similarity: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,16 +63,17 @@ class SearchReport:
     """What a search cost and what it is worth.
 
     Attributes:
-        plan: "flat" (no generation), "exact", "exact: ..." (with why), "filtered-exact", "ivf", "filtered-ivf"; a
-            "+refill" says that the first pass found fewer than k for some probe and more was searched for it.
-        lists_scanned: inverted lists scanned for each probe, 0 for exact plans.
+        plan: "flat" (no generation), "exact", "exact: ..." (with why), "filtered-exact", "ivf", "ivf-staged",
+            "filtered-ivf"; a "+refill" says that the first pass found fewer than k for some probe and more was searched
+            for it.
+        lists_scanned: inverted lists scanned for each probe, on average over the probes; 0 for exact plans.
         lists_total: inverted lists of the generation, 0 without one.
         rows_scanned: rows whose codes or vectors were compared, on average over the probes.
-        rows_rescored: candidates of the generation compared again exactly, for each probe.
+        rows_rescored: candidates of the generation compared again exactly, for each probe, on average over the probes.
         recall_estimate: rank-1 agreement with exact search measured for this effort at build; 1 for exact plans.
         generation: its name, empty without one.
         tail_rows: rows newer than the generation, compared exactly.
-        step: ladder step used, 0 for exact plans.
+        step: ladder step used, 0 for exact and staged plans.
     """
 
     plan: str

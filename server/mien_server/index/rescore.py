@@ -9,7 +9,7 @@ from mien_server.index import faiss_adapter
 from mien_server.index.ranking import NO_ORDINAL, in_order, with_ties_in_order
 from mien_server.index.request import Float32Array, Int64Array
 
-__all__ = ["StoredVectors", "best_candidates", "float32_rows", "similarities_of"]
+__all__ = ["StoredVectors", "best_candidates", "float32_rows"]
 
 StoredVectors = npt.NDArray[np.float32] | npt.NDArray[np.float16]
 
@@ -78,15 +78,3 @@ def _best_decoded(
         )
         ordinals[here] = np.where(numbers < 0, NO_ORDINAL, rows[padded + numbers])
     return ordinals, similarities
-
-
-def similarities_of(vectors: StoredVectors, probe: Float32Array, ordinals: Int64Array, threads: int) -> Float32Array:
-    """Exact similarities float32 [m] of one probe [dimension] with the rows [m]."""
-    if vectors.dtype == np.float32:
-        rows, candidates = float32_rows(vectors, slice(None), threads), ordinals
-    else:
-        rows, candidates = float32_rows(vectors, ordinals, threads), np.arange(ordinals.size)
-    similarities: Float32Array = faiss_adapter.similarities_of(
-        probe[None], rows, np.ascontiguousarray(candidates[None]), threads
-    )[0]
-    return similarities

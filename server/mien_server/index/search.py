@@ -15,7 +15,8 @@ from mien_server.index import plan as planning
 from mien_server.index.bitmaps import intersection, set_count
 from mien_server.index.flat import search_flat
 from mien_server.index.generation import Generation
-from mien_server.index.plan import Scan, choose_scan, choose_step
+from mien_server.index.manifest import LadderStep, Staging
+from mien_server.index.plan import RESCORED_FOR_EACH_WANTED, Scan, choose_scan, choose_staging, choose_step
 from mien_server.index.ranking import NO_ORDINAL, best_of
 from mien_server.index.request import (
     Float32Array,
@@ -32,6 +33,11 @@ __all__ = ["search"]
 
 CANDIDATES_MAX = 4 * 1024 * 1024
 """Candidates held at once, over all probes of a block: 32 MiB of ordinals."""
+
+_NO_PROBES = np.empty(0, np.int64)
+
+_Answers = tuple[Int64Array, Float32Array]
+"""Ordinals int64 [n, k] and similarities float32 [n, k]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,15 +77,23 @@ def search(rows: GalleryRows, generation: Generation | None, request: SearchRequ
         name = planning.FLAT_PLAN_NAME if generation is None else "exact: the generation is newer than this revision"
         return _search_exactly(rows, generation, request, _select_flat(rows, request), name)
     selection = _select(rows, generation, request)
-    step = choose_step(generation.manifest, request.effort)
-    if isinstance(step, str):
-        return _search_exactly(rows, generation, request, selection, step)
-    scan = choose_scan(generation.manifest, step, request.k, selection.matching, selection.live, len(request.probes))
+    manifest = generation.manifest
+    step = choose_step(manifest, request.effort)
+    effort: LadderStep | Staging | str = step
+    if request.decision_similarity is not None and request.allowed is None:
+        effort = choose_staging(manifest, request.effort, step) or step
+    if isinstance(effort, str):
+        return _search_exactly(rows, generation, request, selection, effort)
+    stage = effort.full if isinstance(effort, Staging) else effort
+    scan = choose_scan(manifest, stage, request.k, selection.matching, selection.live, len(request.probes))
     if scan is None:
         is_filtered = selection.matching < selection.live
         name = planning.FILTERED_EXACT_PLAN_NAME if is_filtered else planning.EXACT_PLAN_NAME
         return _search_exactly(rows, generation, request, selection, name)
-    return _search_lists(rows, generation, request, selection, scan)
+    listed = _Listed(rows, generation, request, selection)
+    if isinstance(effort, Staging):
+        return _search_by_stages(listed, effort, scan)
+    return _search_by_step(listed, effort, scan)
 
 
 def _is_newer(generation: Generation, rows: GalleryRows) -> bool:
@@ -139,81 +153,140 @@ def _search_exactly(
     return SearchResult(ordinals, similarities, report)
 
 
-def _search_lists(
-    rows: GalleryRows, generation: Generation, request: SearchRequest, selection: _Selection, scan: Scan
-) -> SearchResult:
-    manifest = generation.manifest
-    ordinals, similarities, is_refilled = _scan_in_blocks(rows, generation, request, selection, scan)
-    tail_rows = rows.row_count - manifest.rows
-    if tail_rows:
-        tail = search_flat(
-            rows.vectors,
-            manifest.rows,
-            rows.row_count,
-            selection.bitmap,
-            request.probes,
-            min(request.k, tail_rows),
-            request.threads,
-        )
-        ordinals, similarities = best_of([(ordinals, similarities), tail], request.k)
-    name = "filtered-ivf" if selection.matching < selection.live else "ivf"
-    report = SearchReport(
-        plan=name + ("+refill" if is_refilled else ""),
-        lists_scanned=scan.lists,
-        lists_total=manifest.lists,
-        rows_scanned=manifest.live_rows * scan.lists // manifest.lists + tail_rows,
-        rows_rescored=min(scan.rescored, selection.matching),
-        recall_estimate=scan.step.rank1_agreement,
-        generation=manifest.name,
-        tail_rows=tail_rows,
-        step=scan.step.step,
+@dataclass(frozen=True, slots=True)
+class _Listed:
+    """A search of a generation's lists."""
+
+    rows: GalleryRows
+    generation: Generation
+    request: SearchRequest
+    selection: _Selection
+
+
+def _search_by_step(listed: _Listed, step: LadderStep, scan: Scan) -> SearchResult:
+    request = listed.request
+    found = _scan_in_blocks(listed, request.probes, scan)
+    refilled = _refill(listed, request.probes, found, _short_probes(listed, found[0]))
+    ordinals, similarities = _merged(found, _tail(listed), request.k)
+    name = "filtered-ivf" if listed.selection.matching < listed.selection.live else "ivf"
+    report = _report(
+        listed,
+        name + ("+refill" if refilled else ""),
+        lists=scan.lists,
+        rescored=scan.rescored,
+        recall_estimate=step.rank1_agreement,
+        step=step.step,
     )
     return SearchResult(ordinals, similarities, report)
 
 
-def _scan_in_blocks(
-    rows: GalleryRows, generation: Generation, request: SearchRequest, selection: _Selection, scan: Scan
-) -> tuple[Int64Array, Float32Array, bool]:
-    """The generation's part of the answer, and whether some probe had to be searched again."""
+def _search_by_stages(listed: _Listed, staging: Staging, full: Scan) -> SearchResult:
+    """Scan a few lists for every probe, and more for those that this does not decide.
+
+    A first stage decides when its best row is at least as similar as the stop value, which hardly any stranger
+    reaches, and as the caller's own threshold. The stop value alone would not do: below a threshold that is higher,
+    the answer would be UNKNOWN while a row beyond it may lie in another list. Nor would the threshold alone: one that
+    is lower says nothing of who is best, for strangers reach it. At or above both, whatever the other lists hold, the
+    answer is a person, and another one only where a stranger came before the right one, as often as was measured. So
+    what is UNKNOWN always rests on the full stage.
+    """
+    request = listed.request
+    first = Scan(staging.first.lists, max(staging.first.rescored, RESCORED_FOR_EACH_WANTED * request.k))
+    tail = _tail(listed)
+    found = _scan_in_blocks(listed, request.probes, first)
+    ordinals, similarities = _merged(found, tail, request.k)
+    is_undecided = similarities[:, 0] < np.float32(staging.stop_similarity)
+    if request.decision_similarity is not None:
+        is_undecided |= similarities[:, 0] < np.float32(request.decision_similarity)
+    is_undecided[_short_probes(listed, found[0])] = True
+    undecided = np.flatnonzero(is_undecided)
+    refilled = False
+    if undecided.size:
+        probes = request.probes if undecided.size == len(request.probes) else request.probes[undecided]
+        found = _scan_in_blocks(listed, probes, full)
+        refilled = _refill(listed, probes, found, _short_probes(listed, found[0]))
+        tail = None if tail is None else (tail[0][undecided], tail[1][undecided])
+        ordinals[undecided], similarities[undecided] = _merged(found, tail, request.k)
+    share = undecided.size / max(len(request.probes), 1)
+    # The lists of the first stage are among those of the full one.
+    report = _report(
+        listed,
+        "ivf-staged" + ("+refill" if refilled else ""),
+        lists=first.lists + share * (full.lists - first.lists),
+        rescored=first.rescored + share * (full.rescored - first.rescored),
+        recall_estimate=staging.rank1_agreement,
+    )
+    return SearchResult(ordinals, similarities, report)
+
+
+def _report(
+    listed: _Listed, plan: str, *, lists: float, rescored: float, recall_estimate: float, step: int = 0
+) -> SearchReport:
+    """Of a search that scanned and rescored so many for each probe."""
+    manifest = listed.generation.manifest
+    tail_rows = listed.rows.row_count - manifest.rows
+    return SearchReport(
+        plan=plan,
+        lists_scanned=round(lists),
+        lists_total=manifest.lists,
+        rows_scanned=int(manifest.live_rows * lists / manifest.lists) + tail_rows,
+        rows_rescored=min(round(rescored), listed.selection.matching),
+        recall_estimate=recall_estimate,
+        generation=manifest.name,
+        tail_rows=tail_rows,
+        step=step,
+    )
+
+
+def _tail(listed: _Listed) -> _Answers | None:
+    """The best rows that are newer than the generation; None where there are none."""
+    rows, request, first = listed.rows, listed.request, listed.generation.manifest.rows
+    if rows.row_count == first:
+        return None
+    k = min(request.k, rows.row_count - first)
+    bitmap = listed.selection.bitmap
+    return search_flat(rows.vectors, first, rows.row_count, bitmap, request.probes, k, request.threads)
+
+
+def _merged(found: _Answers, tail: _Answers | None, k: int) -> _Answers:
+    return found if tail is None else best_of([found, tail], k)
+
+
+def _scan_in_blocks(listed: _Listed, probes: Float32Array, scan: Scan) -> _Answers:
+    """The generation's part of the answer."""
     block = max(1, CANDIDATES_MAX // scan.rescored)
-    if len(request.probes) <= block:
-        return _scan(rows, generation, request.probes, request, selection, scan)
-    parts = [
-        _scan(rows, generation, request.probes[first : first + block], request, selection, scan)
-        for first in range(0, len(request.probes), block)
-    ]
-    return (
-        np.concatenate([part[0] for part in parts]),
-        np.concatenate([part[1] for part in parts]),
-        any(part[2] for part in parts),
-    )
+    if len(probes) <= block:
+        return _scan(listed, probes, scan)
+    parts = [_scan(listed, probes[first : first + block], scan) for first in range(0, len(probes), block)]
+    return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
 
 
-def _scan(
-    rows: GalleryRows,
-    generation: Generation,
-    probes: Float32Array,
-    request: SearchRequest,
-    selection: _Selection,
-    scan: Scan,
-) -> tuple[Int64Array, Float32Array, bool]:
+def _scan(listed: _Listed, probes: Float32Array, scan: Scan) -> _Answers:
+    request, selection = listed.request, listed.selection
     selector = selection.bitmap if selection.needs_selector else None
-    candidates = generation.index.candidates(probes, scan.rescored, scan.lists, selector, request.threads)
-    ordinals, similarities = best_candidates(rows.vectors, probes, candidates, request.k, request.threads)
-    if selection.matching <= 0 or not len(probes):
-        return ordinals, similarities, False
-    # The lists scanned may hold fewer than k matching rows: those probes are compared with every row.
-    last_wanted = min(request.k, selection.matching) - 1
-    short = np.flatnonzero(ordinals[:, last_wanted] == NO_ORDINAL)
+    candidates = listed.generation.index.candidates(probes, scan.rescored, scan.lists, selector, request.threads)
+    return best_candidates(listed.rows.vectors, probes, candidates, request.k, request.threads)
+
+
+def _short_probes(listed: _Listed, ordinals: Int64Array) -> Int64Array:
+    """Probes whose lists held fewer matching rows than are wanted and there are."""
+    if listed.selection.matching <= 0:
+        return _NO_PROBES
+    last_wanted = min(listed.request.k, listed.selection.matching) - 1
+    return np.flatnonzero(ordinals[:, last_wanted] == NO_ORDINAL)
+
+
+def _refill(listed: _Listed, probes: Float32Array, found: _Answers, short: Int64Array) -> bool:
+    """Compare these probes with every row of the generation, in place; whether there were any."""
     if not short.size:
-        return ordinals, similarities, False
-    ordinals[short], similarities[short] = search_flat(
-        rows.vectors,
+        return False
+    found[0][short], found[1][short] = search_flat(
+        listed.rows.vectors,
         0,
-        generation.manifest.rows,
-        selection.bitmap,
+        listed.generation.manifest.rows,
+        listed.selection.bitmap,
         np.ascontiguousarray(probes[short]),
-        request.k,
-        request.threads,
+        listed.request.k,
+        listed.request.threads,
     )
-    return ordinals, similarities, True
+    return True

@@ -18,9 +18,12 @@ from mien_server import errors
 __all__ = ["CODES", "ERROR_DOMAIN", "as_mien_error", "code_of", "retry_delay_s", "status_of"]
 
 ERROR_DOMAIN = "mien.dev"
-MESSAGE_CHARACTERS_MAX = 1000
-"""A status travels in HTTP/2 headers, of which peers accept 8 KiB; it holds the message up to three times."""
-METADATA_CHARACTERS_MAX = 256
+MESSAGE_BYTES_MAX = 1000
+"""As percent-encoded in its header. A status travels in HTTP/2 headers, of which peers accept 8 KiB all together."""
+FACT_BYTES_MAX = 256
+"""Of UTF-8: one fact, path or name. No id that the store can hold is longer."""
+FACTS_BYTES_MAX = 1024
+"""Of UTF-8: all facts of one error together."""
 RETRY_UNAVAILABLE_S = 1.0
 PASSING_REASONS = frozenset(
     {
@@ -86,16 +89,37 @@ def as_mien_error(raised: Exception, method: str) -> errors.MienError:
     )
 
 
-def status_of(error: errors.MienError) -> status_pb2.Status:
-    """An error as google.rpc.Status with its details; always below what HTTP/2 headers hold."""
+def status_of(error: errors.MienError, source: str = "") -> status_pb2.Status:
+    """An error as google.rpc.Status with its details; always below what HTTP/2 headers hold.
+
+    Args:
+        source: the caller's name of the photograph that the error is about; a fact of that name where it is set.
+    """
     number: int = code_of(error).value[0]
-    message = _shortened(error.message, MESSAGE_CHARACTERS_MAX)
-    details = [_error_info(error), *_further_details(error, message)]
+    message = _shortened(error.message, MESSAGE_BYTES_MAX, _header_bytes)
+    details = [_error_info(error, source), *_further_details(error)]
     return status_pb2.Status(code=number, message=message, details=[_packed(detail) for detail in details])
 
 
-def _shortened(text: str, characters_max: int) -> str:
-    return text if len(text) <= characters_max else text[: characters_max - 3] + "..."
+def _header_bytes(character: str) -> int:
+    """What a character takes in the header grpc-message, where all but printable ASCII is percent-encoded."""
+    return 1 if " " <= character <= "~" and character != "%" else 3 * _utf8_bytes(character)
+
+
+def _utf8_bytes(character: str) -> int:
+    return len(character.encode("utf-8", "replace"))
+
+
+def _shortened(text: str, bytes_max: int, bytes_of: Callable[[str], int] = _utf8_bytes) -> str:
+    """The text, or as many of its first characters as fit with three dots; "" where not even the dots do."""
+    kept, left = 0, bytes_max
+    for position, character in enumerate(text):
+        left -= bytes_of(character)
+        if left < 0:
+            return text[:kept] + "..." if bytes_max >= len("...") else ""
+        if left >= len("..."):
+            kept = position + 1
+    return text
 
 
 def _packed(detail: Message) -> AnyMessage:
@@ -104,33 +128,40 @@ def _packed(detail: Message) -> AnyMessage:
     return wrapped
 
 
-def _error_info(error: errors.MienError) -> error_details_pb2.ErrorInfo:
-    metadata = {key: _shortened(value, METADATA_CHARACTERS_MAX) for key, value in error.metadata.items()}
+def _error_info(error: errors.MienError, source: str) -> error_details_pb2.ErrorInfo:
+    facts = {**error.metadata, "source": source} if source else error.metadata
+    metadata: dict[str, str] = {}
+    left_bytes = FACTS_BYTES_MAX
+    for key, value in facts.items():
+        metadata[key] = _shortened(value, min(FACT_BYTES_MAX, left_bytes))
+        left_bytes -= len(metadata[key].encode())
     return error_details_pb2.ErrorInfo(reason=error.reason, domain=ERROR_DOMAIN, metadata=metadata)
 
 
-def _bad_request(error: Any, message: str) -> Message:
+def _bad_request(error: Any) -> Message:
     violation = error_details_pb2.BadRequest.FieldViolation(
-        field=error.field, description=_shortened(message, METADATA_CHARACTERS_MAX), reason=error.reason
+        field=_shortened(error.field, FACT_BYTES_MAX),
+        description=_shortened(error.message, FACT_BYTES_MAX),
+        reason=error.reason,
     )
     return error_details_pb2.BadRequest(field_violations=[violation])
 
 
-def _resource_info(error: Any, message: str) -> Message:
+def _resource_info(error: Any) -> Message:
     resource_type = _RESOURCE_TYPES.get(error.reason.partition("_")[0], "")
     name = next((error.metadata[key] for key in _RESOURCE_NAME_KEYS if key in error.metadata), "")
     return error_details_pb2.ResourceInfo(
         resource_type=resource_type,
-        resource_name=_shortened(name, METADATA_CHARACTERS_MAX),
-        description=_shortened(message, METADATA_CHARACTERS_MAX),
+        resource_name=_shortened(name, FACT_BYTES_MAX),
+        description=_shortened(error.message, FACT_BYTES_MAX),
     )
 
 
-def _precondition_failure(error: Any, message: str) -> Message:
+def _precondition_failure(error: Any) -> Message:
     violation = error_details_pb2.PreconditionFailure.Violation(
         type=error.reason,
-        subject=error.metadata.get("gallery", ""),
-        description=_shortened(message, METADATA_CHARACTERS_MAX),
+        subject=_shortened(error.metadata.get("gallery", ""), FACT_BYTES_MAX),
+        description=_shortened(error.message, FACT_BYTES_MAX),
     )
     return error_details_pb2.PreconditionFailure(violations=[violation])
 
@@ -141,7 +172,7 @@ def _retry_info(retry_after_s: float) -> Message:
     return error_details_pb2.RetryInfo(retry_delay=delay)
 
 
-_DETAILS: Mapping[type[errors.MienError], Callable[[Any, str], Message]] = {
+_DETAILS: Mapping[type[errors.MienError], Callable[[Any], Message]] = {
     errors.InvalidArgument: _bad_request,
     errors.EmbeddingRefused: _bad_request,
     errors.LimitExceeded: _bad_request,
@@ -151,9 +182,9 @@ _DETAILS: Mapping[type[errors.MienError], Callable[[Any, str], Message]] = {
 }
 
 
-def _further_details(error: errors.MienError, message: str) -> list[Message]:
+def _further_details(error: errors.MienError) -> list[Message]:
     build = _DETAILS.get(_class_in_tree(error))
-    further = [] if build is None else [build(error, message)]
+    further = [] if build is None else [build(error)]
     retry_after_s = retry_delay_s(error)
     if retry_after_s is not None:
         further.append(_retry_info(retry_after_s))

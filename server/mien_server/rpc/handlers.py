@@ -21,7 +21,7 @@ from mien_server.rpc.errors import as_mien_error, code_of, retry_delay_s, status
 from mien_server.rpc.gate import Call, Gate
 from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamWindow, begin_batches
 
-__all__ = ["Method", "absent_handler", "handlers_of_service", "stream_handler", "unary_handler"]
+__all__ = ["Method", "absent_handler", "end_with", "handlers_of_service", "stream_handler", "unary_handler"]
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _NO_DEADLINE_BEYOND_S = 1e9
@@ -64,12 +64,12 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
         try:
             engine = gate.enter()
             try:
-                call = Call(method.full_name, engine, _deadline(context), gate.is_draining)
+                call = Call(method.full_name, engine, _deadline(context), gate.is_draining, gate.waiting)
                 answer = function(method.parse(body), call).SerializeToString()
             finally:
                 gate.leave()
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
-            _end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
+            end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
         return answer
 
@@ -86,13 +86,13 @@ def stream_handler(method: Method, stream: StreamMethod, gate: Gate, window: Str
         try:
             engine = gate.enter_stream(answers.stop)
             try:
-                call = Call(method.full_name, engine, _deadline(context), gate.is_draining)
+                call = Call(method.full_name, engine, _deadline(context), gate.is_draining, gate.waiting)
                 yield from answers.run(begin_batches(stream, method.parse, call))
             finally:
                 answers.stop()
                 gate.leave_stream(answers.stop)
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
-            _end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
+            end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
 
     return grpc.stream_stream_rpc_method_handler(handle)
@@ -102,7 +102,7 @@ def absent_handler(method: Method, refusal: MienError) -> Handler:
     """A handler that refuses every call."""
 
     def handle(_: bytes, context: grpc.ServicerContext) -> bytes:
-        _end_with(refusal, method.full_name, time.monotonic(), context)
+        end_with(refusal, method.full_name, time.monotonic(), context)
 
     return grpc.unary_unary_rpc_method_handler(handle)
 
@@ -125,7 +125,8 @@ def _log_end(method: str, code: str, reason: str, start_s: float) -> None:
         _log.debug("call", extra=facts)
 
 
-def _end_with(error: MienError, method: str, start_s: float, context: grpc.ServicerContext) -> NoReturn:
+def end_with(error: MienError, method: str, start_s: float, context: grpc.ServicerContext) -> NoReturn:
+    """End a call with an error's code, message and details."""
     code, status, delay_s = code_of(error), status_of(error), retry_delay_s(error)
     trailers: list[tuple[str, str | bytes]] = [(STATUS_DETAILS_KEY, status.SerializeToString())]
     if code in RETRIED_CODES:

@@ -21,6 +21,7 @@ __all__ = [
     "masked_paths",
     "next_page_token",
     "page_cursor",
+    "page_ordinal",
     "page_size",
     "request_token",
     "version_of",
@@ -29,6 +30,7 @@ __all__ = [
 PAGE_SIZE_DEFAULT = 100
 _REQUEST_ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}")
 _ETAG = re.compile(r"v([1-9][0-9]{0,18})")
+_ORDINAL = re.compile(r"[0-9]{1,18}")
 _TOKEN_DIGEST_BYTES = 8
 _TOKEN_CHARACTERS_MAX = 4096
 _FIELDS_THAT_MAY_CHANGE_BETWEEN_PAGES = ("page_token", "page_size", "min_revision")
@@ -153,12 +155,30 @@ def page_cursor(method: str, request: Message, token: str) -> str:
             raise ValueError("another request's")
         return encoded.decode()
     except (binascii.Error, ValueError) as error:
-        raise InvalidArgument(
-            "page_token: not a token this server gave for this request; repeat the request that gave it, with only "
-            "page_token and page_size changed, or start again without one",
-            field="page_token",
-            reason="PAGE_TOKEN_INVALID",
-        ) from error
+        raise _page_token_invalid() from error
+
+
+def page_ordinal(method: str, request: Message, token: str) -> int:
+    """The ordinal in a page token; -1 for the empty token, the first page.
+
+    Raises:
+        InvalidArgument: PAGE_TOKEN_INVALID, also for a token whose cursor is no ordinal.
+    """
+    cursor = page_cursor(method, request, token)
+    if not cursor:
+        return -1
+    if not _ORDINAL.fullmatch(cursor):
+        raise _page_token_invalid()
+    return int(cursor)
+
+
+def _page_token_invalid() -> InvalidArgument:
+    return InvalidArgument(
+        "page_token: not a token this server gave for this request; repeat the request that gave it, with only "
+        "page_token and page_size changed, or start again without one",
+        field="page_token",
+        reason="PAGE_TOKEN_INVALID",
+    )
 
 
 def _token_digest(method: str, request: Message, encoded_cursor: bytes) -> bytes:

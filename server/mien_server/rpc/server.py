@@ -18,6 +18,7 @@ from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
 from mien_server.rpc.methods.table import SERVICES, service_handlers
+from mien_server.rpc.reflection import add_reflection
 from mien_server.rpc.streams import StreamWindow
 
 __all__ = ["RpcServer", "ServerOptions", "TlsFiles"]
@@ -47,7 +48,7 @@ class ServerOptions:
         unix_socket_path: a Unix socket beside them.
         thread_count: calls worked on at once; a stream counts for as long as it lasts.
         waiting_call_count_max: calls that may wait for a thread; beyond them RESOURCE_EXHAUSTED.
-        stream_count_max: streams at once, less than `thread_count`.
+        stream_count_max: streams and waiting calls at once, less than `thread_count`.
         message_bytes_max: largest request.
     """
 
@@ -79,9 +80,8 @@ class RpcServer:
         )
         self._server.add_generic_rpc_handlers(tuple(service_handlers(self._gate, options.window)))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
-        reflection.enable_server_reflection(
-            [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME], self._server
-        )
+        described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        add_reflection(described, self._gate, self._server)
         self._addresses: list[str] = []
 
     @property
@@ -207,8 +207,19 @@ def _remove_stale_socket(path: Path) -> None:
     """Remove a socket file that nobody listens on any more.
 
     Raises:
-        Unavailable: ADDRESS_IN_USE.
+        Unavailable: ADDRESS_IN_USE, ADDRESS_UNUSABLE.
     """
+    try:
+        _remove_unless_used(path)
+    except OSError as error:
+        raise Unavailable(
+            f"cannot listen on the socket {path}: {error.strerror or error}; remove what is left of an earlier server "
+            "as its owner, or choose another path",
+            reason="ADDRESS_UNUSABLE",
+        ) from error
+
+
+def _remove_unless_used(path: Path) -> None:
     try:
         if not stat.S_ISSOCK(path.stat().st_mode):
             raise Unavailable(

@@ -11,7 +11,7 @@ import shutil
 from collections.abc import Iterable
 
 from mien_server.storage import keys
-from mien_server.storage.committing import commit
+from mien_server.storage.committing import commit, kept_but_not_shown
 from mien_server.storage.databases import GALLERY_KEYED, Database, Reading, Transaction
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.snapshots import SnapshotContent
@@ -44,7 +44,12 @@ class Chores:
             self._files[number] = transaction_id
 
     def do_some(self, *, is_idle: bool) -> bool:
-        """Do a piece; answers whether there is more to do at once. Raises OSError, lmdb.Error."""
+        """Do a piece; answers whether there is more to do at once.
+
+        Raises:
+            OSError, lmdb.Error: it was not done.
+            Unavailable: STORAGE_OUTCOME_UNKNOWN, nothing can be written until the store is reopened.
+        """
         self._remove_files()
         if self._purges:
             self._purge(self._purges[0], _PURGED_KEYS_IDLE if is_idle else _PURGED_KEYS_BUSY)
@@ -81,9 +86,12 @@ class Chores:
             raise
         commit(environment, transaction)
         current = self._opened.snapshots.current
-        self._opened.snapshots.publish(
-            SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
-        )
+        try:
+            self._opened.snapshots.publish(
+                SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
+            )
+        except Exception as error:
+            raise kept_but_not_shown(environment, error) from error
         if is_done:
             self._purges.remove(number)
 

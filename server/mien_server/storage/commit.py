@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 import lmdb
 
-from mien_server.errors import InternalError, MienError
+from mien_server.errors import InternalError, MienError, Unavailable
 from mien_server.storage.attempt import Attempt
 from mien_server.storage.chores import Chores
 from mien_server.storage.commands.base import Command
-from mien_server.storage.committing import OUTCOME_UNKNOWN, commit
+from mien_server.storage.committing import OUTCOME_UNKNOWN, commit, kept_but_not_shown
 from mien_server.storage.lmdb_errors import translated_write_error
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.options import StoreOptions
@@ -73,7 +73,7 @@ class Committer:
             return False
         try:
             return self._chores.do_some(is_idle=is_idle)
-        except (OSError, lmdb.Error, MienError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the writer goes on
             self._remember(error)
             log.error("taking out what a deleted gallery left failed, and is tried again later: %s", error)
             return False
@@ -99,15 +99,23 @@ class Committer:
             transaction.abort()
             raise
         commit(self._opened.environment, transaction)
-        reached("committed")
-        self._opened.snapshots.publish(attempt.content(transaction_id, states))
-        reached("published")
-        self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
+        try:
+            reached("committed")
+            self._opened.snapshots.publish(attempt.content(transaction_id, states))
+            reached("published")
+            self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
+        except Exception as error:
+            raise kept_but_not_shown(self._opened.environment, error) from error
 
     def _remember(self, error: Exception) -> None:
         """After a commit of unknown outcome nothing may be written: memory and LMDB may no longer agree."""
         if isinstance(error, MienError) and error.reason == OUTCOME_UNKNOWN:
-            self._failure = error
+            log.error("nothing is written until the store is opened again: %s", error)
+            self._failure = Unavailable(
+                f"nothing of this write was kept, for an earlier one ended badly: {error.message}",
+                reason="STORAGE_WRITE_FAILED",
+            )
+            self._opened.snapshots.fail(error.message)
 
     def _explained(self, error: Exception) -> MienError:
         match error:

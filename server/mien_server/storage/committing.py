@@ -9,7 +9,7 @@ import lmdb
 from mien_server.errors import Unavailable
 from mien_server.storage.databases import Transaction
 
-__all__ = ["OUTCOME_UNKNOWN", "commit"]
+__all__ = ["OUTCOME_UNKNOWN", "commit", "kept_but_not_shown"]
 
 log = logging.getLogger(__name__)
 
@@ -39,3 +39,12 @@ def commit(environment: lmdb.Environment, transaction: Transaction) -> None:
         if not is_kept:
             raise
         log.warning("%s: a commit was kept although it reported: %s", environment.path(), error)
+
+
+def kept_but_not_shown(environment: lmdb.Environment, error: Exception) -> Unavailable:
+    """What a write is answered with when it was committed and the snapshot that shows it could not be made."""
+    return Unavailable(
+        f"{environment.path()}: the write was kept but cannot be shown ({error!r}); restart the server, then send it "
+        "again with its request_id",
+        reason=OUTCOME_UNKNOWN,
+    )

@@ -89,7 +89,9 @@ def close_files(opened: OpenedStore, wait_s_max: float) -> None:
         # Closing LMDB under a view would crash the process; the lock stays ours, so that nobody opens it beside us.
         log.error("%s: views are still open after %g s; the store stays open", opened.layout.root, wait_s_max)
         return
-    for state in opened.snapshots.current.galleries.values():
+    # After a failure LMDB may hold rows that memory does not know; the next opening trims.
+    trimmed = {} if opened.snapshots.has_failed else opened.snapshots.current.galleries
+    for state in trimmed.values():
         try:
             trim_vector_file(state.mapping.file, state.counts.row_count)
         except OSError as error:

@@ -75,6 +75,7 @@ class Snapshots:
         self._current = Snapshot(first)
         self._older: set[Snapshot] = set()
         self._is_closed = False
+        self._failure: str | None = None
         self.on_release: Callable[[], None] = lambda: None
 
     @property
@@ -86,7 +87,8 @@ class Snapshots:
         """Borrow a transaction of the published snapshot.
 
         Raises:
-            Unavailable: the store is closed, or LMDB has no reader left (STORAGE_READ_FAILED).
+            Unavailable: the store is closed; LMDB has no reader left, or a commit could not be published and no
+                reader of the one before it is left (STORAGE_READ_FAILED).
         """
         while True:
             with self._lock:
@@ -101,9 +103,12 @@ class Snapshots:
             if transaction is not None:
                 return snapshot, transaction
             with self._lock:
-                self._leave(snapshot)
+                is_last = self._leave(snapshot)
                 if self._current is snapshot and not snapshot.ready and not self._is_closed:
+                    self._refuse_failed()
                     self._published.wait(_PUBLICATION_WAIT_S)
+            if is_last:
+                self.on_release()
 
     def release(self, snapshot: Snapshot, transaction: Transaction) -> None:
         """Give a transaction back."""
@@ -130,6 +135,17 @@ class Snapshots:
             self._published.notify_all()
         for transaction in unused:
             transaction.abort()
+
+    def fail(self, reason: str) -> None:
+        """The newest commit will never be published: views are served as long as the published one lends readers."""
+        with self._lock:
+            self._failure = reason
+            self._published.notify_all()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether LMDB may hold a commit that no view shows."""
+        return self._failure is not None
 
     def oldest_transaction_id(self) -> int:
         """The oldest commit that a view still shows, or the published one."""
@@ -163,13 +179,23 @@ class Snapshots:
         self._older.discard(snapshot)
         return is_older
 
+    def _refuse_failed(self) -> None:
+        """There is nothing to wait for when the newest commit will never be published. The lock is held."""
+        if self._failure is not None:
+            raise Unavailable(
+                f"the store cannot be read until the server is restarted: {self._failure}",
+                reason="STORAGE_READ_FAILED",
+            )
+
     def _open_another(self, snapshot: Snapshot) -> Transaction | None:
         """A new transaction, if it shows the snapshot's commit."""
         try:
             transaction = self._environment.begin()
         except lmdb.Error as error:
             with self._lock:
-                self._leave(snapshot)
+                is_last = self._leave(snapshot)
+            if is_last:
+                self.on_release()
             raise translated_read_error(error, "meta") from error
         if transaction.id() == snapshot.content.transaction_id:
             return transaction

@@ -80,19 +80,22 @@ class Store:
         self._refuse_fork()
         return StoreView(self._opened.snapshots, self._opened.handles, min_revision)
 
-    def submit(self, command: Command[R]) -> Future[Committed[R] | Replayed]:
+    def submit(self, command: Command[R], *, is_internal: bool = False) -> Future[Committed[R] | Replayed]:
         """Queue a write. The future is done when it is durable and every new view sees it, or with the error.
+
+        Args:
+            is_internal: the server's own bookkeeping, small and never refused for what callers have queued.
 
         Raises:
             Overloaded: WRITE_QUEUE_FULL.
             Unavailable: STORE_CLOSED.
         """
         self._refuse_fork()
-        return self._writer.submit(command)
+        return self._writer.submit(command, is_internal=is_internal)
 
-    def write(self, command: Command[R]) -> Committed[R] | Replayed:
+    def write(self, command: Command[R], *, is_internal: bool = False) -> Committed[R] | Replayed:
         """`submit` and wait for the answer."""
-        return self.submit(command).result()
+        return self.submit(command, is_internal=is_internal).result()
 
     def index_directory(self, gallery_number: int) -> Path:
         """Where the generations of a gallery lie; made by whoever writes the first one."""

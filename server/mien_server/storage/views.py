@@ -97,8 +97,8 @@ class StoreView:
         return self._reader().operation(name)
 
     def operations(self) -> list[OperationRecord]:
-        """Every long-running operation, the newest first."""
-        return sorted(self._reader().operations(), key=lambda record: (-record.create_time_us, record.name))
+        """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
+        return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""

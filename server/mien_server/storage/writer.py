@@ -35,14 +35,14 @@ class Writer:
         self._thread = threading.Thread(target=self._run, name="mien-store-writer", daemon=True)
         self._thread.start()
 
-    def submit(self, command: Command[R]) -> Future[Committed[R] | Replayed]:
+    def submit(self, command: Command[R], *, is_internal: bool) -> Future[Committed[R] | Replayed]:
         """Queue a command; see `Store.submit`."""
         pending = Pending(command, command.row_count)
         with self._changed:
             if self._is_closing:
                 raise Unavailable("the store is closing and takes no further writes", reason="STORE_CLOSED")
             queued = self._waiting_row_count + pending.row_count
-            if self._waiting and queued > self._options.queue_rows_max:
+            if not is_internal and self._waiting and queued > self._options.queue_rows_max:
                 raise Overloaded(
                     f"{self._waiting_row_count} rows wait to be written, the most is {self._options.queue_rows_max}; "
                     "send it again in a moment",

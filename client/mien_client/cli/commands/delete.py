@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mien_client.cli import exits
+from mien_client.cli.output import counted
 from mien_client.cli.session import Arguments, Session, add_gallery
 from mien_client.cli.subcommands import Subcommands
 
@@ -27,7 +28,7 @@ def _identities(arguments: Arguments, session: Session) -> int:
     for identity_id in arguments.ids:
         gone = session.client.delete_identity(arguments.gallery, identity_id, allow_missing=arguments.allow_missing)
         deleted.append({"identity_id": identity_id, "deleted_faces": gone.deleted_faces, "revision": gone.revision})
-        session.output.say(f"Deleted {identity_id} with {gone.deleted_faces} faces.")
+        session.output.say(f"Deleted {identity_id} with {counted(gone.deleted_faces, 'face')}.")
     session.output.document({"gallery": arguments.gallery, "deleted": deleted})
     return exits.DONE
 
@@ -40,7 +41,7 @@ def _faces(arguments: Arguments, session: Session) -> int:
         delete_emptied_identities=arguments.delete_emptied,
     )
     session.output.document(gone)
-    session.output.say(f"Deleted {gone.deleted_count} faces.")
+    session.output.say(f"Deleted {counted(gone.deleted_count, 'face')}.")
     if gone.emptied_identity_ids:
         left = "deleted too" if arguments.delete_emptied else "left without faces"
         session.output.say(f"Identities {left}: {', '.join(gone.emptied_identity_ids)}.")

@@ -39,11 +39,11 @@ def _run(arguments: Arguments, session: Session) -> int:
     files_found = [{"file": file, "image": image} for file, image in found]
     session.output.document({"files": files_found, "rejected": rejections})
     session.output.table(
-        ["File", ("Face", "right"), "Box", ("Detector", "right"), ("Quality", "right"), "Weaknesses"],
+        [("File", "path"), ("Face", "right"), "Box", ("Detector", "right"), ("Quality", "right"), "Weaknesses"],
         [row for file, image in found for row in _rows(file, image)],
     )
     if rejections:
-        session.output.table(["File", "Reason", "What to do"], rejection_rows(rejections), title="Rejected")
+        session.output.table([("File", "path"), "Reason", "What to do"], rejection_rows(rejections), title="Rejected")
     return exits.NOT_ALL if rejections else exits.DONE
 
 

@@ -9,10 +9,10 @@ from mien_client import EnrollmentPolicy, MienClientError, MultipleFaces
 from mien_client.cli import exits
 from mien_client.cli.enrolling import EnrolmentReport, enrol
 from mien_client.cli.folders import Photograph, people_folder, photographs_of
-from mien_client.cli.output import Output
+from mien_client.cli.output import Output, counted
 from mien_client.cli.pictures import Rejection, rejection_rows
 from mien_client.cli.session import Arguments, Session, add_gallery
-from mien_client.cli.subcommands import Subcommands
+from mien_client.cli.subcommands import Subcommands, positive_int
 
 __all__ = ["add"]
 
@@ -45,14 +45,12 @@ def add(commands: Subcommands) -> None:
     )
     parser.add_argument("--rejects", type=Path, metavar="CSV", help="write every rejected file and its reason here")
     parser.add_argument(
-        "--jobs", type=int, default=_JOBS, metavar="N", help=f"requests under way at once; default: {_JOBS}"
+        "--jobs", type=positive_int, default=_JOBS, metavar="N", help=f"requests under way at once; default: {_JOBS}"
     )
 
 
 def _run(arguments: Arguments, session: Session) -> int:
     photographs, rejections = _plan(arguments)
-    if arguments.jobs < 1:
-        raise exits.UsageFailure(f"--jobs {arguments.jobs}: at least one request must be under way")
     policy = None
     if arguments.multiple_faces:
         policy = EnrollmentPolicy(multiple_faces=MultipleFaces(arguments.multiple_faces.upper()))
@@ -71,11 +69,8 @@ def _run(arguments: Arguments, session: Session) -> int:
                 jobs=arguments.jobs,
                 advance=advance,
             )
-    except (MienClientError, KeyboardInterrupt):
-        session.output.note(
-            f"Stopped with {report.enrolled} photographs enrolled and {report.already_there} already there. "
-            "Run the same command again to go on."
-        )
+    except (MienClientError, KeyboardInterrupt) as error:
+        session.output.note(_stopped(report, error))
         raise
     report.rejected.sort(key=lambda one: one.file)
     if arguments.rejects is not None:
@@ -83,6 +78,15 @@ def _run(arguments: Arguments, session: Session) -> int:
     session.output.document(report)
     _print_report(report, session.output, arguments.rejects)
     return exits.NOT_ALL if report.rejected else exits.DONE
+
+
+def _stopped(report: EnrolmentReport, error: BaseException) -> str:
+    done = f"Stopped with {counted(report.enrolled, 'photograph')} enrolled and {report.already_there} already there."
+    # What the server refused once it refuses again.
+    is_passing = isinstance(error, KeyboardInterrupt) or (
+        isinstance(error, MienClientError) and exits.exit_code(error) == exits.UNREACHABLE
+    )
+    return f"{done} Run the same command again to go on." if is_passing else done
 
 
 def _plan(arguments: Arguments) -> tuple[list[Photograph], list[Rejection]]:
@@ -102,20 +106,19 @@ def _plan(arguments: Arguments) -> tuple[list[Photograph], list[Rejection]]:
 def _print_report(report: EnrolmentReport, output: Output, csv_path: Path | None) -> None:
     if report.rejected:
         shown = report.rejected[:_REJECTIONS_SHOWN_MAX]
-        output.table(["File", "Reason", "What to do"], rejection_rows(shown), title="Rejected")
+        output.table([("File", "path"), "Reason", "What to do"], rejection_rows(shown), title="Rejected")
         if len(report.rejected) > len(shown):
             where = f"all are in {csv_path}" if csv_path else "--rejects CSV writes all of them to a file"
             output.say(f"... and {len(report.rejected) - len(shown)} more; {where}")
     if any(one.reason == "MULTIPLE_FACES" for one in report.rejected):
         output.say("--multiple-faces largest enrols the largest face of a photograph that shows several.")
     if report.warned:
-        output.say(
-            f"{len(report.warned)} of the enrolled faces are not fit for much (small, blurred, turned away, ...); "
-            "--json names them."
-        )
+        faces = counted(len(report.warned), "enrolled face is", "enrolled faces are")
+        output.say(f"{faces} not fit for much (small, blurred, turned away, ...); --json names them.")
     output.say(
-        f"{report.files} files into {report.gallery}: {report.enrolled} enrolled, {report.already_there} already "
-        f"there, {len(report.rejected)} rejected; {report.identities_created} new identities."
+        f"{counted(report.files, 'file')} into {report.gallery}: {report.enrolled} enrolled, {report.already_there} "
+        f"already there, {len(report.rejected)} rejected; "
+        f"{counted(report.identities_created, 'new identity', 'new identities')}."
     )
 
 

@@ -6,9 +6,9 @@ import argparse
 
 from mien_client import DecisionPolicy, Gallery, IndexState
 from mien_client.cli import exits
-from mien_client.cli.output import Output
+from mien_client.cli.output import Output, counted
 from mien_client.cli.session import Arguments, Session
-from mien_client.cli.subcommands import Subcommands
+from mien_client.cli.subcommands import Subcommands, positive_int
 
 __all__ = ["add"]
 
@@ -21,7 +21,7 @@ def add(commands: Subcommands) -> None:
     model = create.add_mutually_exclusive_group()
     model.add_argument("--recipe", default="", help="how photographs become embeddings; the server's default if absent")
     model.add_argument("--precomputed", default="", metavar="MODEL", help="your own embeddings; the model's name")
-    create.add_argument("--dimension", type=int, default=0, metavar="D", help="components of a precomputed embedding")
+    create.add_argument("--dimension", type=positive_int, metavar="D", help="components of a precomputed embedding")
     create.add_argument("--display-name", default="", metavar="TEXT", help="for people")
     _add_thresholds(create)
     group.add("list", _list, "list galleries")
@@ -54,7 +54,7 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
 
 
 def _create(arguments: Arguments, session: Session) -> int:
-    if bool(arguments.precomputed) != bool(arguments.dimension):
+    if bool(arguments.precomputed) != (arguments.dimension is not None):
         raise exits.UsageFailure("--precomputed MODEL and --dimension D go together")
     policy = None
     if arguments.threshold is not None or arguments.target_fpir is not None:
@@ -63,7 +63,7 @@ def _create(arguments: Arguments, session: Session) -> int:
         arguments.name,
         recipe=arguments.recipe,
         precomputed=arguments.precomputed,
-        dimension=arguments.dimension,
+        dimension=arguments.dimension or 0,
         display_name=arguments.display_name,
         decision_policy=policy,
     )
@@ -138,7 +138,8 @@ def _delete(arguments: Arguments, session: Session) -> int:
     }
     session.output.document(document)
     session.output.say(
-        f"Deleted gallery {arguments.name} with {gone.deleted_identities} identities and {gone.deleted_faces} faces."
+        f"Deleted gallery {arguments.name} with {counted(gone.deleted_identities, 'identity', 'identities')} and "
+        f"{counted(gone.deleted_faces, 'face')}."
     )
     return exits.DONE
 
@@ -146,7 +147,7 @@ def _delete(arguments: Arguments, session: Session) -> int:
 def _model(gallery: Gallery) -> str:
     model = gallery.model
     kind = f"recipe {model.recipe}" if model.recipe else f"precomputed {model.precomputed}"
-    return f"{kind}, {model.dimension} components"
+    return f"{kind}, {counted(model.dimension, 'component')}"
 
 
 def _decision_words(policy: DecisionPolicy) -> str:
@@ -163,7 +164,7 @@ def index_words(state: IndexState) -> str:
     """How a gallery is searched now, in a few words."""
     words = state.state.lower()
     if state.generation:
-        words += f", generation {state.generation}: {state.indexed_rows} rows"
+        words += f", generation {state.generation}: {counted(state.indexed_rows, 'row')}"
     if state.tail_rows and state.generation:
         words += f" + {state.tail_rows} newer"
     if state.detail:

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from mien_client import DecisionPolicy, FaceIdentification, IdentifyAnswer, ImageIdentification, ImageStatus, Limits
 from mien_client.cli import exits
-from mien_client.cli.annotated_files import annotate_file, output_paths
+from mien_client.cli.annotated_files import annotate_file, output_paths, unwritable_names
 from mien_client.cli.output import Output, in_short
 from mien_client.cli.pictures import (
     LoadedPicture,
@@ -23,7 +23,7 @@ from mien_client.cli.pictures import (
     unusable,
 )
 from mien_client.cli.session import Arguments, Session, add_gallery
-from mien_client.cli.subcommands import Subcommands
+from mien_client.cli.subcommands import Subcommands, positive_int
 
 __all__ = ["add"]
 
@@ -46,7 +46,7 @@ def add(commands: Subcommands) -> None:
         metavar="OUT",
         help="draw boxes and names: a file for one photograph, a folder for several",
     )
-    parser.add_argument("--candidates", type=int, default=0, metavar="N", help="people to list for each face")
+    parser.add_argument("--candidates", type=positive_int, metavar="N", help="people to list for each face")
     parser.add_argument("--threshold", type=float, metavar="S", help="similarity of a match, in place of the gallery's")
 
 
@@ -57,6 +57,7 @@ def _run(arguments: Arguments, session: Session) -> int:
     rejections: list[Rejection] = []
     documents: list[dict[str, object]] = []
     rows: list[tuple[str | Text, ...]] = []
+    unwritable: dict[str, None] = {}
     last: IdentifyAnswer | None = None
     start_s = time.perf_counter()
     with session.output.progress("Identifying", len(files)) as advance:
@@ -64,6 +65,8 @@ def _run(arguments: Arguments, session: Session) -> int:
             last = _identify(arguments, session, group)
             for picture, found in zip(group, last.images, strict=True):
                 written = _handle(picture, found, places.get(picture.path), rejections)
+                if written:
+                    unwritable.update(dict.fromkeys(unwritable_names(found)))
                 documents.append({"file": shown(picture.path), "annotated": written, **_document(found)})
                 rows.extend(_rows(shown(picture.path), found))
             advance(len(group))
@@ -79,7 +82,7 @@ def _run(arguments: Arguments, session: Session) -> int:
     )
     _print(session.output, rows, rejections, last, elapsed_s)
     if places:
-        _say_where(session.output, documents)
+        _say_where(session.output, documents, list(unwritable))
     return exits.NOT_ALL if rejections else exits.DONE
 
 
@@ -92,7 +95,7 @@ def _identify(arguments: Arguments, session: Session, group: list[LoadedPicture]
     return session.client.identify(
         arguments.gallery,
         images=[picture.image for picture in group],
-        candidate_count=arguments.candidates,
+        candidate_count=arguments.candidates or 0,
         policy=policy,
     )
 
@@ -157,9 +160,9 @@ def _print(
     elapsed_s: float,
 ) -> None:
     if rows:
-        output.table(["File", ("Face", "right"), "Who", ("Similarity", "right"), "Next nearest"], rows)
+        output.table([("File", "path"), ("Face", "right"), "Who", ("Similarity", "right"), "Next nearest"], rows)
     if rejections:
-        output.table(["File", "Reason", "What to do"], rejection_rows(rejections), title="Rejected")
+        output.table([("File", "path"), "Reason", "What to do"], rejection_rows(rejections), title="Rejected")
     if last is not None:
         threshold = last.threshold
         output.say(
@@ -167,9 +170,14 @@ def _print(
         )
 
 
-def _say_where(output: Output, documents: list[dict[str, object]]) -> None:
+def _say_where(output: Output, documents: list[dict[str, object]], unwritable: list[str]) -> None:
     written = [str(one["annotated"]) for one in documents if one["annotated"]]
     if len(written) == 1:
         output.say(f"Annotated picture: {written[0]}")
     elif written:
         output.say(f"{len(written)} annotated pictures in {Path(written[0]).parent}")
+    if unwritable:
+        output.note(
+            f"No font on this machine has the letters of {', '.join(unwritable)}; the pictures show the face's number "
+            "in the table instead. A font such as Noto Sans CJK would help."
+        )

@@ -7,7 +7,7 @@ from itertools import islice
 from mien_client import Face, Identity
 from mien_client.cli import exits
 from mien_client.cli.session import Arguments, Session, add_gallery
-from mien_client.cli.subcommands import Subcommands
+from mien_client.cli.subcommands import Subcommands, zero_or_more
 
 __all__ = ["add"]
 
@@ -21,7 +21,7 @@ def add(commands: Subcommands) -> None:
     add_gallery(parser)
     parser.add_argument("--identity", default="", metavar="ID", help="only the faces of this identity")
     parser.add_argument(
-        "--limit", type=int, default=_LIMIT, metavar="N", help=f"stop after N; 0 lists all; default: {_LIMIT}"
+        "--limit", type=zero_or_more, default=_LIMIT, metavar="N", help=f"stop after N; 0 lists all; default: {_LIMIT}"
     )
 
 
@@ -34,7 +34,9 @@ def _run(arguments: Arguments, session: Session) -> int:
         faces = list(islice(session.client.list_faces(arguments.gallery, identity_id=arguments.identity), stop))
         is_cut = _cut(faces, stop)
         session.output.document({"faces": faces, "is_cut": is_cut})
-        session.output.table(["Face", "Identity", "Source", ("Quality", "right"), "Enrolled"], map(_face_row, faces))
+        session.output.table(
+            ["Face", "Identity", ("Source", "path"), ("Quality", "right"), "Enrolled"], map(_face_row, faces)
+        )
     else:
         people = list(islice(session.client.list_identities(arguments.gallery), stop))
         is_cut = _cut(people, stop)

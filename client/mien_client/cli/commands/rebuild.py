@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mien_client import Operation, OperationState
 from mien_client.cli import exits
+from mien_client.cli.output import counted
 from mien_client.cli.session import Arguments, Session
 from mien_client.cli.subcommands import Subcommands
 
@@ -39,4 +40,4 @@ def _words(operation: Operation) -> str:
     if result is None:
         return f"{operation.name} ended {operation.state}."
     name = result.generation or "no generation: so few rows are compared one by one"
-    return f"Rebuilt {operation.gallery} in {result.duration_s:.1f} s: {result.rows} rows, {name}."
+    return f"Rebuilt {operation.gallery} in {result.duration_s:.1f} s: {counted(result.rows, 'row')}, {name}."

@@ -9,9 +9,10 @@ import numpy.typing as npt
 
 from mien_client import Client, Effort, EmbeddingBlock, FaceNeighbors, SearchAnswer
 from mien_client.cli import exits
-from mien_client.cli.pictures import Rejection, load, plain_message
+from mien_client.cli.output import counted
+from mien_client.cli.pictures import Rejection, load, plain_message, shown, unreadable
 from mien_client.cli.session import Arguments, Session, add_gallery
-from mien_client.cli.subcommands import Subcommands
+from mien_client.cli.subcommands import Subcommands, positive_int
 
 __all__ = ["add"]
 
@@ -31,7 +32,7 @@ def add(commands: Subcommands) -> None:
     parser.add_argument("--embedding", type=Path, metavar="NPY", help="in place of it: an array [d] or [n, d]")
     parser.add_argument("--normalize", action="store_true", help="the embeddings are not of unit norm; divide by it")
     add_gallery(parser)
-    parser.add_argument("-k", type=int, default=10, metavar="K", help="faces for each probe; default: 10")
+    parser.add_argument("-k", type=positive_int, default=10, metavar="K", help="faces for each probe; default: 10")
     parser.add_argument("--exact", action="store_true", help="compare with every row")
     parser.add_argument("--explain", action="store_true", help="say what the search cost")
 
@@ -72,10 +73,13 @@ def _search(arguments: Arguments, client: Client) -> SearchAnswer:
 def _array(path: Path) -> npt.NDArray[np.floating]:
     try:
         array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise exits.UsageFailure(f"{path} is no .npy file of numbers: {error}") from error
-    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in {1, 2}:
-        raise exits.UsageFailure(f"{path} holds no array [d] or [n, d] of numbers")
+    except OSError as error:
+        raise exits.UsageFailure(f"{shown(path)} {unreadable(error)}") from error
+    except (ValueError, EOFError) as error:
+        # numpy's own words advise to load pickles, which run whatever is in them.
+        raise exits.UsageFailure(f"{shown(path)} is no .npy file of numbers, as numpy.save writes it") from error
+    if not isinstance(array, np.ndarray) or array.dtype.kind not in "fiu" or array.ndim not in {1, 2} or not array.size:
+        raise exits.UsageFailure(f"{shown(path)} holds no array [d] or [n, d] of numbers")
     return array.astype(np.float32)
 
 
@@ -94,7 +98,7 @@ def _explain(answer: SearchAnswer, session: Session) -> None:
         return
     timings = ", ".join(f"{timing.stage} {timing.milliseconds:.2f} ms" for timing in told.timings)
     session.output.say(
-        f"plan {told.plan}: {told.rows_scanned} rows compared, {told.rows_rescored} rescored, "
-        f"{told.lists_scanned} of {told.lists_total} lists, {told.tail_rows} rows of the tail, "
+        f"plan {told.plan}: {counted(told.rows_scanned, 'row')} compared, {told.rows_rescored} rescored, "
+        f"{told.lists_scanned} of {told.lists_total} lists, {counted(told.tail_rows, 'row')} of the tail, "
         f"estimated rank-1 agreement {told.recall_estimate:.4f}; {timings}"
     )

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from mien.v1 import gallery_service_pb2 as pb
 from mien_server.engine.types import (
+    EnrolledFaces,
     EnrollItem,
     EnrollOutcome,
     EnrollRows,
@@ -18,7 +19,7 @@ from mien_server.rpc.convert.policies import enrollment_policy
 from mien_server.rpc.convert.values import enum_number, image_input, packed_embeddings
 from mien_server.rpc.errors import status_of
 
-__all__ = ["enroll_items", "enroll_rows", "optional_policy", "outcome_message", "rows_response"]
+__all__ = ["enroll_items", "enroll_rows", "items_response", "optional_policy", "outcome_messages", "rows_response"]
 
 
 def enroll_items(messages: Iterable[pb.EnrollItem]) -> list[EnrollItem]:
@@ -64,17 +65,34 @@ def optional_policy(message: pb.EnrollFacesRequest | pb.StreamEnrollRequest) -> 
     return enrollment_policy(message.policy, "policy") if message.HasField("policy") else None
 
 
-def outcome_message(outcome: EnrollOutcome) -> pb.EnrollOutcome:
-    """What became of one item. Status stays unset (code 0) for one that is in the gallery."""
+def outcome_messages(outcomes: Iterable[EnrollOutcome], items: Iterable[pb.EnrollItem]) -> list[pb.EnrollOutcome]:
+    """What became of each item, in the order of the items."""
+    return [_outcome_message(outcome, item) for outcome, item in zip(outcomes, items, strict=True)]
+
+
+def _outcome_message(outcome: EnrollOutcome, item: pb.EnrollItem) -> pb.EnrollOutcome:
+    """Status stays unset (code 0) for an item that is in the gallery."""
     image = outcome.image
     return pb.EnrollOutcome(
-        status=None if outcome.error is None else status_of(outcome.error),
+        status=None if outcome.error is None else status_of(outcome.error, item.image.source or item.source),
         faces=[face_message(face) for face in outcome.faces],
         duplicate=outcome.duplicate,
         identity_created=outcome.identity_created,
         image_status=None if image is None else enum_number(image.status),
         detected_faces=[] if image is None else [detected_face_message(face, None) for face in image.faces],
         warnings=[enum_number(reason) for reason in outcome.warnings],
+    )
+
+
+def items_response(sequence: int, enrolled: EnrolledFaces, items: Iterable[pb.EnrollItem]) -> pb.StreamEnrollResponse:
+    """The acknowledgement of a batch of items. It counts faces: a photograph can hold several."""
+    outcomes = enrolled.outcomes
+    return pb.StreamEnrollResponse(
+        sequence=sequence,
+        revision=enrolled.revision,
+        outcomes=outcome_messages(outcomes, items),
+        enrolled_count=sum(len(outcome.faces) for outcome in outcomes if not outcome.duplicate),
+        duplicate_count=sum(len(outcome.faces) for outcome in outcomes if outcome.duplicate),
     )
 
 

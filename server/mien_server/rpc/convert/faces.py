@@ -73,7 +73,7 @@ def image_faces_message(
     error = image_error(analysis, field)
     return recognition_service_pb2.ImageFaces(
         image_status=enum_number(analysis.status),
-        error=None if error is None else status_of(error),
+        error=None if error is None else status_of(error, source),
         width=analysis.width,
         height=analysis.height,
         faces=[detected_face_message(face, model) for face in analysis.faces],

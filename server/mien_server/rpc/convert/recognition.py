@@ -53,16 +53,16 @@ def verify_side(message: pb.VerifySide, field: str) -> VerifySide:
             raise missing(field, "give a photograph, an embedding, a face id or an identity id")
 
 
-def verify_response(answer: VerificationAnswer) -> pb.VerifyFacesResponse:
-    """A verification as a message."""
+def verify_response(answer: VerificationAnswer, left_source: str, right_source: str) -> pb.VerifyFacesResponse:
+    """A verification as a message; the sources are the caller's names of the photographs."""
     left, right = answer.left_image, answer.right_image
     return pb.VerifyFacesResponse(
         decision=types_pb2.DECISION_SAME if answer.is_same else types_pb2.DECISION_DIFFERENT,
         similarity=answer.similarity,
         threshold=threshold_message(answer.threshold),
         distance=0.0 if answer.distance is None else answer.distance,
-        left_image=None if left is None else image_faces_message(left, "", "left.image"),
-        right_image=None if right is None else image_faces_message(right, "", "right.image"),
+        left_image=None if left is None else image_faces_message(left, left_source, "left.image"),
+        right_image=None if right is None else image_faces_message(right, right_source, "right.image"),
         info=_answer_info(answer.revision, answer.model_fingerprint, None),
     )
 

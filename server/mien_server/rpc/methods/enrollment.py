@@ -7,13 +7,14 @@ from collections.abc import Callable
 from google.rpc import status_pb2
 
 from mien.v1 import gallery_service_pb2 as pb
-from mien_server.engine.types import EnrollBatch, EnrolledFaces, RequestToken
+from mien_server.engine.types import EnrollBatch, RequestToken
 from mien_server.errors import InvalidArgument
 from mien_server.rpc.convert.enrollment import (
     enroll_items,
     enroll_rows,
+    items_response,
     optional_policy,
-    outcome_message,
+    outcome_messages,
     rows_response,
 )
 from mien_server.rpc.convert.values import missing
@@ -34,7 +35,7 @@ def enroll_faces(request: pb.EnrollFacesRequest, call: Call) -> pb.EnrollFacesRe
     )
     enrolled = call.engine.enrollment.enroll(batch, call.deadline)
     return pb.EnrollFacesResponse(
-        outcomes=[outcome_message(outcome) for outcome in enrolled.outcomes],
+        outcomes=outcome_messages(enrolled.outcomes, request.items),
         revision=enrolled.revision,
         model_fingerprint=enrolled.model_fingerprint,
     )
@@ -61,7 +62,8 @@ class _EnrollStream:
             case "items":
                 batch = EnrollBatch(gallery, enroll_items(request.items.items), policy, token)
                 enrolled = self._call.engine.enrollment.enroll(batch, self._call.deadline)
-                return lambda: _items_response(sequence, enrolled)
+                response = items_response(sequence, enrolled, request.items.items)
+                return lambda: response
             case _:
                 raise missing("batch", "set `rows` or `items`")
 
@@ -88,17 +90,6 @@ class _EnrollStream:
             )
         self._gallery = self._gallery or request.gallery
         return self._gallery
-
-
-def _items_response(sequence: int, enrolled: EnrolledFaces) -> pb.StreamEnrollResponse:
-    outcomes = enrolled.outcomes
-    return pb.StreamEnrollResponse(
-        sequence=sequence,
-        revision=enrolled.revision,
-        outcomes=[outcome_message(outcome) for outcome in outcomes],
-        enrolled_count=sum(1 for outcome in outcomes if outcome.error is None and not outcome.duplicate),
-        duplicate_count=sum(1 for outcome in outcomes if outcome.error is None and outcome.duplicate),
-    )
 
 
 def _refuse(sequence: int, status: status_pb2.Status) -> pb.StreamEnrollResponse:

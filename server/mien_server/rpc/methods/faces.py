@@ -5,11 +5,9 @@ from __future__ import annotations
 from mien.v1 import gallery_service_pb2 as pb
 from mien_server.rpc.convert.faces import face_message
 from mien_server.rpc.gate import Call
-from mien_server.rpc.requests import next_page_token, page_cursor, page_size, request_token
+from mien_server.rpc.requests import next_page_token, page_ordinal, page_size, request_token
 
 __all__ = ["delete_faces", "get_face", "list_faces", "move_faces"]
-
-_FIRST_PAGE = -1
 
 
 def get_face(request: pb.GetFaceRequest, call: Call) -> pb.GetFaceResponse:
@@ -25,11 +23,10 @@ def get_face(request: pb.GetFaceRequest, call: Call) -> pb.GetFaceResponse:
 
 def list_faces(request: pb.ListFacesRequest, call: Call) -> pb.ListFacesResponse:
     """ListFaces."""
-    cursor = page_cursor(call.method, request, request.page_token)
     listing = call.engine.faces.list(
         request.gallery,
         request.identity_id,
-        after=int(cursor) if cursor else _FIRST_PAGE,
+        after=page_ordinal(call.method, request, request.page_token),
         limit=page_size(request.page_size, call.engine.limits),
         include_embedding=request.include_embedding,
         min_revision=request.min_revision,

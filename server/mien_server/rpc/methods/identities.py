@@ -34,7 +34,9 @@ def list_identities(request: pb.ListIdentitiesRequest, call: Call) -> pb.ListIde
     after = page_cursor(call.method, request, request.page_token)
     limit = page_size(request.page_size, call.engine.limits)
     chosen = row_filter(request.filter, "filter")
-    listing = call.engine.identities.list(request.gallery, chosen, after, limit, request.min_revision)
+    listing = call.engine.identities.list(
+        request.gallery, chosen, after, limit, request.min_revision, deadline=call.deadline
+    )
     return pb.ListIdentitiesResponse(
         identities=[identity_message(identity) for identity in listing.identities],
         next_page_token=next_page_token(call.method, request, listing.next_after),

@@ -59,7 +59,11 @@ def wait_operation(request: pb.WaitOperationRequest, call: Call) -> pb.WaitOpera
     """WaitOperation."""
     is_set = request.HasField("timeout")
     timeout_s = duration_seconds(request.timeout, "timeout") if is_set else WAIT_DEFAULT_S
-    return pb.WaitOperationResponse(operation=operation_message(_awaited(request.name, timeout_s, call)))
+    operation = call.engine.operations.get(request.name)
+    if not operation.state.is_done and timeout_s > 0:
+        with call.waiting():
+            operation = _awaited(request.name, timeout_s, call)
+    return pb.WaitOperationResponse(operation=operation_message(operation))
 
 
 def _awaited(name: str, timeout_s: float, call: Call) -> OperationInfo:

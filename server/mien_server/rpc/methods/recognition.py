@@ -77,7 +77,7 @@ def verify_faces(request: pb.VerifyFacesRequest, call: Call) -> pb.VerifyFacesRe
         min_revision=request.min_revision,
         deadline=call.deadline,
     )
-    return verify_response(answer)
+    return verify_response(answer, request.left.image.source, request.right.image.source)
 
 
 def identify(request: pb.IdentifyRequest, call: Call) -> pb.IdentifyResponse:

@@ -1,0 +1,175 @@
+"""Whether identification gains by stages: a short first one that decides where it may, a full one for the rest.
+
+Identification asks who is the best, not for neighbours. A best row more similar than strangers get to be in this
+gallery is the right person's, wherever else one might look; so the first stage stops there. It goes wrong where it
+missed the right person and a stranger reached the stop value all the same: the share of people it misses times the
+share of strangers beyond the stop value. The stop value is chosen so that this product is negligible, and the whole
+is then measured by decisions, since the two need not be independent.
+
+What strangers reach is measured as mates are, by the gallery's own faces, with all rows of the probe's person left
+out. So a gallery that holds people twice, under two identities, measures high strangers and stops late or never.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.index.ladder import Answers, Effort, ExactAnswers, weighted_share
+from mien_server.index.manifest import LadderStep, Stage, Staging
+from mien_server.index.request import Float32Array, Int64Array
+
+__all__ = ["staging_of", "stop_similarity"]
+
+FIRST_SHARE_MAX = 1 / 4
+"""Of the lists: what a first stage may scan."""
+
+WRONG_SHARE = 0.0002
+"""Share of mated probes that may be given a stranger's name by the first stage."""
+
+STRANGERS_BEYOND_MIN, STRANGERS_BEYOND_MAX = 0.001, 0.01
+"""Share of strangers beyond the stop value: the least that some thousand probes tell of, and the most."""
+
+TAIL_SHARE = 0.05
+"""Of the strangers, the most similar ones: beyond them the share falls exponentially, as it does for maxima."""
+
+STRANGERS_MIN = 200
+DECISION_AGREEMENT_MIN = 0.9995
+SURE_DEVIATIONS = 2
+"""Standard errors by which the target must be met: the cheapest of hundreds of pairs is likely to be a lucky one."""
+
+THRESHOLDS_AROUND_STOP = (-0.05, -0.02, 0.0, 0.02, 0.05)
+STRANGER_SHARE = 0.25
+"""Of the probes, for the expected cost."""
+
+
+def staging_of(
+    efforts: list[Effort],
+    exact: ExactAnswers,
+    identity_numbers: npt.NDArray[np.uint32],
+    lists: int,
+    recall_target: float,
+    single: LadderStep | None,
+) -> Staging | None:
+    """The cheapest two stages that decide as exact search does; None where none are, or one stage is cheaper.
+
+    Args:
+        efforts: as measured; the last is the most thorough.
+        identity_numbers: uint32 [row_count], the identity of each row.
+        lists: inverted lists of the generation.
+        recall_target: share of mated probes that must be given the right person.
+        single: the one stage that would be taken otherwise; None when that is exact search.
+    """
+    if np.count_nonzero(exact.strangers.weights) < STRANGERS_MIN:
+        return None
+    measuring = _Measuring(exact, identity_numbers)
+    found = [
+        measuring.staging(first, full, stop)
+        for first in efforts
+        if first.lists <= lists * FIRST_SHARE_MAX
+        for stop in [measuring.stop_after(first)]
+        for full in efforts
+        if full.lists > first.lists and full.rescored >= first.rescored
+    ]
+    meeting = [
+        staging
+        for staging, surely_right in found
+        if surely_right >= recall_target
+        and min(staging.mated_decisions, staging.stranger_decisions) >= DECISION_AGREEMENT_MIN
+        and (single is None or staging.milliseconds < single.milliseconds)
+    ]
+    return min(meeting, key=lambda staging: staging.milliseconds, default=None)
+
+
+def stop_similarity(similarities: Float32Array, weights: npt.NDArray[np.float64], beyond: float) -> float:
+    """The similarity that this share of strangers reaches: the higher of what was seen and of the tail continued.
+
+    Args:
+        similarities: float32 [n], of each stranger's best row.
+        weights: float64 [n], of sum 1.
+        beyond: share, at most TAIL_SHARE.
+    """
+    order = np.argsort(-similarities)
+    reached = np.cumsum(weights[order])
+    best = similarities[order].astype(np.float64)
+    tail_start = best[np.searchsorted(reached, TAIL_SHARE)]
+    excess = np.where(similarities > tail_start, similarities - tail_start, 0.0)
+    mean_excess = float(np.sum(weights * excess)) / TAIL_SHARE
+    continued = float(tail_start) + mean_excess * math.log(TAIL_SHARE / beyond)
+    return min(1.0, max(float(best[np.searchsorted(reached, beyond)]), continued))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Measuring:
+    exact: ExactAnswers
+    identity_numbers: npt.NDArray[np.uint32]
+
+    def stop_after(self, first: Effort) -> float:
+        """The stop value for this first stage: the more mates it misses, the fewer strangers may reach it."""
+        found = _best_found(first.finds_mated)
+        missed = 1 - weighted_share(self._is_right(found, self.exact.mated), self.exact.mated.weights)
+        beyond = min(max(WRONG_SHARE / max(missed, 1e-9), STRANGERS_BEYOND_MIN), STRANGERS_BEYOND_MAX)
+        return stop_similarity(self.exact.strangers.similarities[:, 0], self.exact.strangers.weights, beyond)
+
+    def staging(self, first: Effort, full: Effort, stop: float) -> tuple[Staging, float]:
+        """These stages as measured, and the agreement that they surely reach."""
+        mated, strangers = self.exact.mated, self.exact.strangers
+        early, late = _best_found(first.finds_mated), _best_found(full.finds_mated)
+        is_decided = _similarity_of(early, mated) >= stop
+        is_right = self._is_right(np.where(is_decided, early, late), mated)
+        agreement = weighted_share(is_right, mated.weights)
+        # Of weighted probes: a miss among the hard ones, which are many and count little, is less of a surprise.
+        standard_error = float(np.sqrt(np.sum((mated.weights * (is_right - agreement)) ** 2)))
+        undecided = 1 - weighted_share(is_decided, mated.weights)
+        full_share = STRANGER_SHARE + (1 - STRANGER_SHARE) * undecided
+        staging = Staging(
+            first=Stage(first.lists, first.rescored),
+            full=Stage(full.lists, full.rescored),
+            stop_similarity=stop,
+            rank1_agreement=agreement,
+            mated_decisions=self._decisions(early, late, mated, stop),
+            stranger_decisions=self._decisions(
+                _best_found(first.finds_strangers), _best_found(full.finds_strangers), strangers, stop
+            ),
+            undecided=undecided,
+            milliseconds=first.milliseconds + full_share * full.milliseconds,
+        )
+        return staging, agreement - SURE_DEVIATIONS * standard_error
+
+    def _decisions(self, early: Int64Array, late: Int64Array, answers: Answers, stop: float) -> float:
+        """Least share, over thresholds around the stop value, that is decided as exact search decides."""
+        shares = []
+        for threshold in (stop + offset for offset in THRESHOLDS_AROUND_STOP):
+            # The first stage stops only with an answer that will be named.
+            is_decided = _similarity_of(early, answers) >= max(stop, threshold)
+            answered = np.where(is_decided, early, late)
+            is_named = _similarity_of(answered, answers) >= threshold
+            is_unknown = answers.similarities[:, 0] < threshold
+            # No search is more similar than exact search, so what is unknown to it is unknown to all.
+            is_equal = is_unknown | (is_named & self._is_right(answered, answers))
+            shares.append(weighted_share(is_equal, answers.weights))
+        return min(shares)
+
+    def _is_right(self, columns: Int64Array, answers: Answers) -> npt.NDArray[np.bool_]:
+        """Whether the answer in each probe's column [n] is of the best one's person, or as similar."""
+        persons = self.identity_numbers[answers.ordinals]
+        is_right = ((persons == persons[:, :1]) & (answers.ordinals >= 0)) | answers.is_best
+        padded = np.pad(is_right, ((0, 0), (0, 1)), constant_values=False)
+        right: npt.NDArray[np.bool_] = np.take_along_axis(padded, columns[:, None], 1)[:, 0]
+        return right
+
+
+def _best_found(finds: npt.NDArray[np.bool_]) -> Int64Array:
+    """The first column found of each probe [n, w]; w where none is."""
+    columns: Int64Array = np.where(finds.any(axis=1), finds.argmax(axis=1), finds.shape[1])
+    return columns
+
+
+def _similarity_of(columns: Int64Array, answers: Answers) -> Float32Array:
+    """Of the answer in each probe's column [n]; -inf where there is none."""
+    padded = np.pad(answers.similarities, ((0, 0), (0, 1)), constant_values=-np.inf)
+    similarities: Float32Array = np.take_along_axis(padded, columns[:, None], 1)[:, 0]
+    return similarities
