@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from mien_server.engine import Engine, verification
+from mien_server.engine import Engine, searching, verification
 from mien_server.engine.types import (
     EnrollRows,
     GallerySpec,
@@ -136,3 +136,16 @@ def test_a_repeated_creation_is_answered_with_the_first_gallery(engine: Engine) 
     again, revision = engine.galleries.create(spec, token)
     assert (again.model_fingerprint, again.version, again.face_count) == ("precomputed:m", version, 0)
     assert revision < engine.revision
+
+
+def test_probes_beyond_one_block_get_their_own_answers(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many probes are compared between two looks at the deadline, each is answered with its own person."""
+    create(engine, DecisionPolicy(similarity=0.8))
+    rows = unit(np.random.default_rng(5).normal(size=(50, DIMENSION)))
+    people = [f"p{row}" for row in range(50)]
+    engine.enrollment.enroll_rows(EnrollRows("g", packed(rows), people), NEVER)
+    monkeypatch.setattr(searching, "EXACT_COMPARISONS_PER_BLOCK", 7 * rows.size)
+    found = identify(engine, rows).embeddings
+    assert [one.candidates[0].identity_id for one in found] == people
+    neighbours = engine.recognition.search("g", Probes(packed(rows)), k=1, choices=SearchChoices(), deadline=NEVER)
+    assert [neighbours.identity_ids[index] for index in neighbours.identity_indexes] == people
