@@ -20,6 +20,7 @@ class GalleryServiceStub:
     - A write carries a `request_id` (1 to 64 characters of [A-Za-z0-9_.:-], a UUID is usual); the
       same id with the same body is answered with the first outcome and changes nothing, with
       another body it is refused (REQUEST_ID_REUSED). Without one, a retried write is a second write.
+      An enrolment in which every item was refused changed nothing and is not remembered.
     - An answered write is durable and seen by every later call; its `revision` can be given to any
       read as `min_revision`.
     - Labels are short strings (at most 256 bytes) by keys of [a-z0-9][a-z0-9_.-]{0,62}, at most 64.
@@ -61,6 +62,7 @@ class GalleryServiceServicer(metaclass=_abc_1.ABCMeta):
     - A write carries a `request_id` (1 to 64 characters of [A-Za-z0-9_.:-], a UUID is usual); the
       same id with the same body is answered with the first outcome and changes nothing, with
       another body it is refused (REQUEST_ID_REUSED). Without one, a retried write is a second write.
+      An enrolment in which every item was refused changed nothing and is not remembered.
     - An answered write is durable and seen by every later call; its `revision` can be given to any
       read as `min_revision`.
     - Labels are short strings (at most 256 bytes) by keys of [a-z0-9][a-z0-9_.-]{0,62}, at most 64.
