@@ -24,6 +24,12 @@ LIMITS = Limits()
 SIZE = (60, 40)
 
 
+@pytest.fixture(autouse=True)
+def pillow_as_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Decoding sets Pillow's own limit, which a worker keeps and the process of the tests must not."""
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+
+
 def gradient() -> Image.Image:
     """A picture whose corners differ, so that every turn and every scaling shows."""
     across = np.linspace(0, 255, SIZE[0])[np.newaxis, :].repeat(SIZE[1], axis=0)
