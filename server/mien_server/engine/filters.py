@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -192,21 +192,32 @@ def _time_bounds(condition: Condition) -> tuple[int, int]:
     return (-(2**62) if start is None else start), (2**62 if end is None else end)
 
 
+def _postings(
+    scope: _Scope,
+    condition: Condition,
+    having: Callable[[str, str], npt.NDArray[Item]],
+    every_value: Callable[[str], list[tuple[str, npt.NDArray[Item]]]],
+) -> list[npt.NDArray[Item]]:
+    """Who carries a value of the label that passes, value by value: looked up one by one, or chosen among all."""
+    parts: list[npt.NDArray[Item]] = []
+    if condition.one_of is not None:
+        for value in sorted(frozenset(condition.one_of)):
+            scope.deadline.check()
+            parts.append(having(condition.key, value))
+    else:
+        for value, postings in every_value(condition.key):
+            scope.deadline.check()
+            if _passes(value, condition):
+                parts.append(postings)
+    return parts
+
+
 def _identity_condition(scope: _Scope, condition: Condition) -> Numbers:
     if condition.subject is ConditionSubject.IDENTITY_CREATE_TIME:
         start, end = _time_bounds(condition)
         numbers, times_us = scope.identities()
         return np.unique(numbers[(times_us >= start) & (times_us < end)])
-    parts: list[Numbers] = []
-    if condition.one_of is not None:
-        for value in sorted(frozenset(condition.one_of)):
-            scope.deadline.check()
-            parts.append(scope.view.identities_with_label(condition.key, value))
-    else:
-        for value, postings in scope.view.identity_labels(condition.key):
-            scope.deadline.check()
-            if _passes(value, condition):
-                parts.append(postings)
+    parts = _postings(scope, condition, scope.view.identities_with_label, scope.view.identity_labels)
     found = _joined(parts, np.uint32)
     return np.setdiff1d(scope.identities()[0], found) if condition.exists is False else np.unique(found)
 
@@ -215,16 +226,7 @@ def _face_condition(scope: _Scope, condition: Condition) -> Bitmap:
     row_count = scope.view.rows.row_count
     if condition.subject is ConditionSubject.FACE_CREATE_TIME:
         return _bitmap_of(_rows_created(scope, *_time_bounds(condition)), row_count)
-    parts: list[Ordinals] = []
-    if condition.one_of is not None:
-        for value in sorted(frozenset(condition.one_of)):
-            scope.deadline.check()
-            parts.append(scope.view.faces_with_label(condition.key, value))
-    else:
-        for value, postings in scope.view.face_labels(condition.key):
-            scope.deadline.check()
-            if _passes(value, condition):
-                parts.append(postings)
+    parts = _postings(scope, condition, scope.view.faces_with_label, scope.view.face_labels)
     bitmap = _bitmap_of(_joined(parts, np.int64), row_count)
     return ~bitmap if condition.exists is False else bitmap
 
