@@ -52,8 +52,9 @@ fi
 install() {
     .venv/bin/python -m pip install -qq --disable-pip-version-check --constraint constraints.txt "$@"
 }
-# The build backend comes from the constraints too: no build isolation, nothing unpinned.
-install hatchling editables
+# Build backends come from the constraints too: no build isolation, nothing unpinned. The setuptools that a new
+# environment brings along may be too old to make a wheel of the one package that comes as source.
+install hatchling editables setuptools
 install --no-build-isolation --editable ".[$extras]"
 rm -f .venv/mien-light-* .venv/mien-full-*
 : >".venv/mien-$kind-$sources"
