@@ -1,7 +1,7 @@
 """Plain FAISS on the files of a store: the same index, the same rows, the same effort, nothing else.
 
-`IndexIVFPQFastScan.search` on the generation's own file, then FAISS's own `knn_inner_products_by_idx` over the mapped
-float32 rows: what `IndexRefineFlat` does, without a second copy of the rows in memory.
+`IndexIVFPQFastScan.search` on the generation's own lists, all in one, then FAISS's own `knn_inner_products_by_idx` over
+the mapped float32 rows: what `IndexRefineFlat` does, without a second copy of the rows in memory.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.index import current_generation
-from mien_server.index.manifest import INDEX_FILE_NAME, Stage, Staging, read_manifest
+from mien_server.index.manifest import QUANTIZER_FILE_NAME, Manifest, Stage, Staging, read_manifest
 from mien_server.index.plan import RESCORED_FOR_EACH_WANTED
 from mien_server.storage.vector_file import VECTORS_OFFSET
 
@@ -33,14 +33,14 @@ ADDED_ROWS = 16_384
 
 
 def store_files(store: Path) -> tuple[Path, Path, Path]:
-    """The files that hold the gallery's vectors, its index and the store's records."""
+    """The file that holds the gallery's vectors, the folder of its generation and the file of the store's records."""
     index_folder = store / "index" / GALLERY_FOLDER
     name = current_generation(index_folder)
     if name is None:
         raise RuntimeError(f"{index_folder} has no generation; a gallery this small is not indexed, use more rows")
     return (
         store / "vectors" / GALLERY_FOLDER / "rows.vec",
-        index_folder / name / INDEX_FILE_NAME,
+        index_folder / name,
         store / "meta" / "data.mdb",
     )
 
@@ -49,9 +49,9 @@ class RawFaiss:
     """Searches the files of a store."""
 
     def __init__(self, store: Path) -> None:
-        vectors, index, _ = store_files(store)
-        self.manifest = read_manifest(index.parent)
-        self._index = faiss.read_index(str(index))
+        vectors, generation, _ = store_files(store)
+        self.manifest = read_manifest(generation)
+        self._index, self._trained = _read_index(generation, self.manifest)
         shape = (self.manifest.rows, self.manifest.dimension)
         self.rows: Float32Array = np.memmap(vectors, np.dtype("<f4"), "r", VECTORS_OFFSET, shape)
         # FAISS wants a plain array.
@@ -107,6 +107,20 @@ class RawFaiss:
         faiss.omp_set_num_threads(threads)
         products, numbers = faiss.knn(probes, self.rows, 1, metric=faiss.METRIC_INNER_PRODUCT)
         return numbers[:, 0], products[:, 0]
+
+
+def _read_index(generation: Path, manifest: Manifest) -> tuple[Any, Any]:
+    """All rows of a generation in one index, and what it borrows its centroids from."""
+    plain = faiss.read_index(str(generation / QUANTIZER_FILE_NAME))
+    for segment in manifest.segments:
+        lists = faiss.read_InvertedLists(faiss.FileIOReader(str(generation / segment.file)))
+        plain.invlists.merge_from(lists, 0)
+        plain.ntotal += segment.held
+    if not isinstance(plain, faiss.IndexIVFPQ):
+        return plain, plain
+    packed = faiss.IndexIVFPQFastScan(plain)
+    plain.reset()
+    return packed, plain
 
 
 def raw_index(vectors: Float32Array, name: str, threads: int) -> Any:

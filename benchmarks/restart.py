@@ -24,9 +24,11 @@ ROUNDS = 3
 RESTART_S_MAX = 3.0
 READ_FILES = """
 import sys
+from pathlib import Path
 import faiss, grpc, lmdb, numpy
-vectors, index, meta = sys.argv[1:]
-faiss.read_index(index)
+vectors, generation, meta = sys.argv[1:]
+for lists in Path(generation).glob("lists-*"):
+    faiss.read_InvertedLists(faiss.FileIOReader(str(lists)))
 numpy.memmap(vectors, "u1", "r")[0]
 environment = lmdb.open(meta, subdir=False, readonly=True, lock=False, max_dbs=32, map_size=1 << 40)
 with environment.begin() as transaction:

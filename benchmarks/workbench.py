@@ -172,5 +172,4 @@ def is_settled(gallery: Gallery) -> bool:
     state, policy = gallery.index_state, RebuildPolicy()
     if state.state.name == "FLAT":
         return gallery.face_count <= policy.flat_rows_max(DIMENSION)
-    allowed = max(policy.tail_rows_min, int(policy.tail_share_max * state.indexed_rows))
-    return state.state.name == "READY" and state.tail_rows <= allowed
+    return state.state.name == "READY" and state.tail_rows <= policy.tail_rows_max

@@ -40,7 +40,7 @@ __all__ = [
 GALLERY = "people"
 DIMENSION, ROW_COUNT, PERSON_COUNT = 48, 3000, 700
 ROWS = unit_rows(ROW_COUNT, DIMENSION, 11)
-SMALL_FLAT = ("index.flat_rows_min=1000", "index.flat_bytes_max=1", "index.tail_rows_min=100")
+SMALL_FLAT = ("index.flat_rows_min=1000", "index.flat_bytes_max=1", "index.tail_rows_max=100")
 BY_HAND = (*SMALL_FLAT, "index.rebuilds_automatically=false")
 SIMILARITY_TOLERANCE = 1e-5
 FOUND_SHARE_MIN = 0.98

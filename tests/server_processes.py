@@ -31,7 +31,7 @@ class ServerProcess:
 
     Args:
         data: the store, made when it is not there. The log lies beside it and is added to by each start.
-        settings: as `--set` takes them, such as "index.tail_rows_min=100".
+        settings: as `--set` takes them, such as "index.tail_rows_max=100".
     """
 
     def __init__(self, data: Path, *settings: str) -> None:

@@ -202,8 +202,8 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
     """Writers and searchers at once, in a gallery that is searched exactly, and in one whose index is rebuilt often."""
     settings: tuple[str, ...] = ()
     if request.param == "by an index":
-        settings = ("index.flat_rows_min=500", "index.flat_bytes_max=1", "index.tail_rows_min=50")
-        settings += ("index.tail_share_max=0.05", "index.tombstone_share_max=0.05")
+        settings = ("index.flat_rows_min=500", "index.flat_bytes_max=1", "index.tail_rows_max=50")
+        settings += ("index.tombstone_share_max=0.05",)
     history, is_over = History(), threading.Event()
     writers = [Writer(number, history) for number in range(WRITER_COUNT)]
     store = tmp_path_factory.mktemp("concurrency") / "store"

@@ -31,14 +31,18 @@ from tests.server_processes import ServerProcess
 pytestmark = pytest.mark.slow
 
 
+def lists_of(folder: Path, name: str) -> Path:
+    return next((folder / name).glob("lists-*"))
+
+
 def flip_a_byte(folder: Path, name: str) -> None:
-    content = bytearray((folder / name / "index.faiss").read_bytes())
+    content = bytearray(lists_of(folder, name).read_bytes())
     content[len(content) // 2] ^= 0xFF
-    (folder / name / "index.faiss").write_bytes(content)
+    lists_of(folder, name).write_bytes(content)
 
 
 def cut_off(folder: Path, name: str) -> None:
-    path = folder / name / "index.faiss"
+    path = lists_of(folder, name)
     path.write_bytes(path.read_bytes()[:-100])
 
 

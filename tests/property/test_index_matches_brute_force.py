@@ -1,9 +1,10 @@
-"""Through any history of adding, deleting, building and publishing, searches find what brute force finds."""
+"""Through any history of adding, deleting, building, sealing, measuring and reopening, searches are brute force."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,19 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from mien_server.index import EffortChoice, Generation, current_generation, load_generation, prune, publish, search
+from mien_server.index import (
+    EffortChoice,
+    Generation,
+    current_generation,
+    load_generation,
+    measured_again,
+    prune,
+    publish,
+    seal,
+    search,
+)
+from mien_server.index.bitmaps import set_count
+from mien_server.index.builder import measure_generation
 from mien_server.records.policies import IndexCode
 from mien_server.records.rows import GalleryRows
 from tests.index_support import (
@@ -22,6 +35,7 @@ from tests.index_support import (
     brute_force,
     built,
     expected_of,
+    job_of,
     request,
     rows_in_file,
 )
@@ -78,6 +92,31 @@ class GalleryHistory(RuleBasedStateMachine):
         publish(index_directory, generation.name)
         prune(index_directory, set())
         self.generation = generation
+
+    @precondition(lambda self: self.generation is not None and self.is_live.any())
+    @rule(merges_all=st.booleans())
+    def seals(self, *, merges_all: bool) -> None:
+        """The tail, however long, becomes a segment; views of before stay as they were."""
+        assert self.generation is not None
+        index_directory = self.folder / "index"
+        self.generation = seal(index_directory, self.generation, self.rows(), 1, merge_all=merges_all)
+        publish(index_directory, self.generation.name)
+        prune(index_directory, set())
+
+    @precondition(lambda self: self.generation is not None)
+    @rule()
+    def measures(self) -> None:
+        """What a builder finds is put on the same segments."""
+        assert self.generation is not None
+        index_directory, manifest = self.folder / "index", self.generation.manifest
+        rows = self.rows()
+        if set_count(rows.live, 0, manifest.rows) < 300:
+            return
+        job = replace(job_of(rows), measured=manifest.name)
+        measurement = measure_generation(job, index_directory, lambda _fraction, _stage: None)
+        self.generation = measured_again(index_directory, self.generation, measurement)
+        publish(index_directory, self.generation.name)
+        prune(index_directory, set())
 
     @precondition(lambda self: self.generation is not None)
     @rule()
@@ -136,5 +175,5 @@ class GalleryHistory(RuleBasedStateMachine):
         np.testing.assert_allclose(result.similarities, 1, atol=1e-5)
 
 
-GalleryHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=12)
+GalleryHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=15)
 TestGalleryHistory = GalleryHistory.TestCase

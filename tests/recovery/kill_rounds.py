@@ -31,7 +31,7 @@ BUILD_TIME_MAX_S = 5.0
 PAGE_SIZE = 1000
 SIMILARITY_TOLERANCE = 1e-5
 
-INDEX_SETTINGS = ("index.flat_rows_min=300", "index.flat_bytes_max=1", "index.tail_rows_min=200")
+INDEX_SETTINGS = ("index.flat_rows_min=300", "index.flat_bytes_max=1", "index.tail_rows_max=200")
 """A gallery of more than 300 faces gets an index."""
 
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -25,7 +25,8 @@ from mien_server.index import (
     publish,
 )
 from mien_server.index.crash_points import CRASH_AT_VARIABLE
-from mien_server.index.manifest import INDEX_FILE_NAME, MANIFEST_FILE_NAME, digest_of
+from mien_server.index.faiss_adapter import CodeSpecification, train_quantizer
+from mien_server.index.manifest import MANIFEST_FILE_NAME, QUANTIZER_FILE_NAME, digest_of
 from mien_server.index.publish import WORK_PREFIX
 from mien_server.records.rows import GalleryRows
 from tests.index_support import at_revision, built, expected_of, job_of, rows_in_file, unit_vectors
@@ -115,20 +116,25 @@ def test_a_crash_while_building_leaves_a_whole_generation_or_none(
     assert list(tmp_path.iterdir()) == []
 
 
+def lists_of(folder: Path) -> Path:
+    [path] = folder.glob("lists-*")
+    return path
+
+
 def flip_a_bit(folder: Path) -> None:
-    path = folder / INDEX_FILE_NAME
+    path = lists_of(folder)
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
 
 
 def truncate(folder: Path) -> None:
-    path = folder / INDEX_FILE_NAME
+    path = lists_of(folder)
     path.write_bytes(path.read_bytes()[:-1])
 
 
-def remove_index(folder: Path) -> None:
-    (folder / INDEX_FILE_NAME).unlink()
+def remove_lists(folder: Path) -> None:
+    lists_of(folder).unlink()
 
 
 def remove_manifest(folder: Path) -> None:
@@ -139,24 +145,41 @@ def add_a_file(folder: Path) -> None:
     (folder / "stray").write_bytes(b"")
 
 
-def swap_index(folder: Path) -> None:
-    """The other generation's index under this one's manifest."""
+def swap_lists(folder: Path) -> None:
+    """The other generation's lists under this one's manifest."""
     other = next(path for path in sorted(folder.parent.iterdir()) if path.is_dir() and path != folder)
-    shutil.copy(other / INDEX_FILE_NAME, folder / INDEX_FILE_NAME)
+    shutil.copy(lists_of(other), lists_of(folder))
 
 
-def swap_index_and_digest(folder: Path) -> None:
-    """As swap_index, with a manifest that was made to agree."""
-    swap_index(folder)
-    digest = digest_of(folder / INDEX_FILE_NAME)
-    change_manifest(files=[{"name": digest.name, "size_bytes": digest.size_bytes, "sha256": digest.sha256}])(folder)
+def agree(folder: Path) -> None:
+    """Have the manifest say of the files what they are."""
+    digests = [digest_of(path) for path in (folder / QUANTIZER_FILE_NAME, lists_of(folder))]
+    change_manifest(files=[asdict(digest) for digest in digests])(folder)
 
 
-def no_index_at_all(folder: Path) -> None:
+def swap_lists_and_digest(folder: Path) -> None:
+    """As swap_lists, with a manifest that was made to agree."""
+    swap_lists(folder)
+    agree(folder)
+
+
+def no_lists_at_all(folder: Path) -> None:
+    """Bytes that are no lists, with a manifest that agrees."""
+    lists_of(folder).write_bytes(b"ilar" + b"\xff" * 60)
+    agree(folder)
+
+
+def no_quantizer_at_all(folder: Path) -> None:
     """Bytes that are no index, with a manifest that agrees."""
-    (folder / INDEX_FILE_NAME).write_bytes(b"IwFl" + b"\xff" * 60)
-    digest = digest_of(folder / INDEX_FILE_NAME)
-    change_manifest(files=[{"name": digest.name, "size_bytes": digest.size_bytes, "sha256": digest.sha256}])(folder)
+    (folder / QUANTIZER_FILE_NAME).write_bytes(b"IwPQ" + b"\xff" * 60)
+    agree(folder)
+
+
+def lists_of_another_quantizer(folder: Path) -> None:
+    """Lists of another number of lists, with a manifest that agrees."""
+    quantizer = train_quantizer(CodeSpecification(3, 8, residual=False), unit_vectors(300, 16), 1, 1)
+    quantizer.writer().write(lists_of(folder))
+    agree(folder)
 
 
 def change_manifest(**changes: object) -> Callable[[Path], None]:
@@ -172,12 +195,14 @@ def change_manifest(**changes: object) -> Callable[[Path], None]:
     [
         (flip_a_bit, "SHA-256"),
         (truncate, "bytes, not"),
-        (remove_index, "its manifest lists"),
+        (remove_lists, "its manifest lists"),
         (remove_manifest, "cannot be read"),
         (add_a_file, "stray"),
-        (swap_index, "index.faiss"),
-        (swap_index_and_digest, "its manifest says"),
-        (no_index_at_all, "FAISS cannot read"),
+        (swap_lists, "lists-"),
+        (swap_lists_and_digest, "its manifest says"),
+        (no_lists_at_all, "FAISS cannot read"),
+        (no_quantizer_at_all, "FAISS cannot read"),
+        (lists_of_another_quantizer, "not of this quantiser"),
         (change_manifest(store_id="another"), "store id"),
         (change_manifest(gallery_number=8), "gallery number"),
         (change_manifest(model_fingerprint="another"), "model fingerprint"),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from mien_server.index import GenerationRefused, LadderStep, Manifest
-from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, Stage, Staging, read_manifest
+from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, Segment, Stage, Staging, read_manifest
 from mien_server.records.policies import IndexCode
 
 MANIFEST = Manifest(
@@ -33,7 +33,13 @@ MANIFEST = Manifest(
     faiss_version="1",
     build_time_us=1,
     build_seconds=1.0,
-    files=(FileDigest("index.faiss", 3, "00"),),
+    files=(FileDigest("quantizer.faiss", 3, "00"), FileDigest("a", 3, "00"), FileDigest("b", 3, "00")),
+    segments=(Segment("a", 0, 200, 195), Segment("b", 200, 300, 95)),
+    trained_rows=100,
+    trained_imbalance=1.0,
+    measured_rows=200,
+    measure_time_us=2,
+    drift=-0.001,
     staging=Staging(
         first=Stage(1, 100),
         full=Stage(1, 200),
@@ -54,19 +60,19 @@ def test_a_manifest_survives_the_disk(tmp_path: Path) -> None:
     assert read_manifest(tmp_path) == MANIFEST
 
 
-def test_a_manifest_of_the_first_version_is_searched_in_one_stage(tmp_path: Path) -> None:
-    """What was built before there were stages is served as it is, without them."""
-    fields = json.loads(MANIFEST.to_json()) | {"manifest_version": 1}
-    del fields["staging"]
-    (tmp_path / MANIFEST_FILE_NAME).write_text(json.dumps(fields), encoding="utf-8")
-    assert read_manifest(tmp_path) == replace(MANIFEST, staging=None)
+def test_short_lists_grow_with_the_gallery() -> None:
+    """As many times more candidates are rescored as there are more rows than were measured, and never fewer."""
+    assert MANIFEST.grown(100) == 145
+    assert replace(MANIFEST, measured_rows=290).grown(100) == 100
+    assert replace(MANIFEST, measured_rows=1000).grown(100) == 100
 
 
 @pytest.mark.parametrize(
     "change",
     [
         {"manifest_version": 0},
-        {"manifest_version": 3},
+        {"manifest_version": 2},
+        {"manifest_version": 4},
         {"live_rows": 301},
         {"live_rows": 0},
         {"lists": 0},
@@ -74,6 +80,13 @@ def test_a_manifest_of_the_first_version_is_searched_in_one_stage(tmp_path: Path
         {"surprise": 1},
         {"ladder": [{"step": 1}]},
         {"files": [1]},
+        {"files": []},
+        {"segments": []},
+        {"segments": [asdict(MANIFEST.segments[0])]},
+        {"segments": [asdict(one) | {"first": 0} for one in MANIFEST.segments]},
+        {"segments": [asdict(MANIFEST.segments[0]) | {"held": 196}, asdict(MANIFEST.segments[1])]},
+        {"segments": [asdict(MANIFEST.segments[0]) | {"held": 290}, asdict(MANIFEST.segments[1]) | {"held": 0}]},
+        {"trained_rows": 0},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"step": 2}]},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"rank1_agreement": 1.5}]},
         {"staging": {"first": {"lists": 1, "rescored": 1}}},

@@ -9,7 +9,7 @@ import pytest
 from mien_server.errors import InvalidArgument, PreconditionFailed
 from mien_server.index import EffortChoice, LadderStep, Manifest
 from mien_server.index.layout import candidate_specifications, list_count, subquantizer_count
-from mien_server.index.manifest import Stage, Staging
+from mien_server.index.manifest import Segment, Stage, Staging
 from mien_server.index.plan import Scan, choose_scan, choose_staging, choose_step
 from mien_server.records.policies import IndexCode
 
@@ -39,6 +39,11 @@ MANIFEST = Manifest(
     build_time_us=1,
     build_seconds=1.0,
     files=(),
+    segments=(Segment("lists", 0, 200_000, 200_000),),
+    trained_rows=200_000,
+    trained_imbalance=1.1,
+    measured_rows=200_000,
+    measure_time_us=1,
 )
 
 

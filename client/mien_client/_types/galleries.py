@@ -63,7 +63,14 @@ class IndexState:
         lists: inverted lists.
         code: how rows are coded.
         ladder: efforts as they were measured.
-        build_time: UTC.
+        build_time: when its lists and codes were trained, UTC.
+        segment_count: segments that its lists lie in.
+        list_imbalance: 1 when all lists are equally long; a scan costs so many times more.
+        trained_rows: rows when it was trained.
+        measured_rows: rows when the ladder was measured.
+        measure_time: when that was, UTC.
+        drift: by how much the agreement promised before was missed then, at worst; None before the second measuring.
+        default_agreement: rank-1 agreement with exact search of an identification that names no effort.
     """
 
     state: enums.IndexStateName
@@ -76,6 +83,13 @@ class IndexState:
     code: str
     ladder: tuple[EffortStep, ...]
     build_time: datetime.datetime | None
+    segment_count: int
+    list_imbalance: float
+    trained_rows: int
+    measured_rows: int
+    measure_time: datetime.datetime | None
+    drift: float | None
+    default_agreement: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -81,6 +81,13 @@ def index_state(message: galleries_v1.IndexState) -> galleries.IndexState:
             for step in message.ladder
         ),
         build_time=moment(message.build_time),
+        segment_count=message.segment_count,
+        list_imbalance=message.list_imbalance,
+        trained_rows=message.trained_rows,
+        measured_rows=message.measured_rows,
+        measure_time=moment(message.measure_time),
+        drift=message.drift if message.HasField("drift") else None,
+        default_agreement=message.default_agreement,
     )
 
 

@@ -151,7 +151,7 @@ class IndexPolicy(_message.Message):
     def __init__(self, default_recall_target: _Optional[float] = ..., code: _Optional[_Union[IndexCode, str]] = ..., manual_rebuild: _Optional[bool] = ...) -> None: ...
 
 class IndexState(_message.Message):
-    __slots__ = ("state", "detail", "generation", "indexed_rows", "tail_rows", "tombstones", "lists", "code", "ladder", "build_time")
+    __slots__ = ("state", "detail", "generation", "indexed_rows", "tail_rows", "tombstones", "lists", "code", "ladder", "build_time", "segment_count", "list_imbalance", "trained_rows", "measured_rows", "measure_time", "drift", "default_agreement")
     class State(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         STATE_UNSPECIFIED: _ClassVar[IndexState.State]
@@ -174,6 +174,13 @@ class IndexState(_message.Message):
     CODE_FIELD_NUMBER: _ClassVar[int]
     LADDER_FIELD_NUMBER: _ClassVar[int]
     BUILD_TIME_FIELD_NUMBER: _ClassVar[int]
+    SEGMENT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    LIST_IMBALANCE_FIELD_NUMBER: _ClassVar[int]
+    TRAINED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MEASURED_ROWS_FIELD_NUMBER: _ClassVar[int]
+    MEASURE_TIME_FIELD_NUMBER: _ClassVar[int]
+    DRIFT_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_AGREEMENT_FIELD_NUMBER: _ClassVar[int]
     state: IndexState.State
     detail: str
     generation: str
@@ -184,7 +191,14 @@ class IndexState(_message.Message):
     code: str
     ladder: _containers.RepeatedCompositeFieldContainer[EffortStep]
     build_time: _timestamp_pb2.Timestamp
-    def __init__(self, state: _Optional[_Union[IndexState.State, str]] = ..., detail: _Optional[str] = ..., generation: _Optional[str] = ..., indexed_rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., tombstones: _Optional[int] = ..., lists: _Optional[int] = ..., code: _Optional[str] = ..., ladder: _Optional[_Iterable[_Union[EffortStep, _Mapping]]] = ..., build_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+    segment_count: int
+    list_imbalance: float
+    trained_rows: int
+    measured_rows: int
+    measure_time: _timestamp_pb2.Timestamp
+    drift: float
+    default_agreement: float
+    def __init__(self, state: _Optional[_Union[IndexState.State, str]] = ..., detail: _Optional[str] = ..., generation: _Optional[str] = ..., indexed_rows: _Optional[int] = ..., tail_rows: _Optional[int] = ..., tombstones: _Optional[int] = ..., lists: _Optional[int] = ..., code: _Optional[str] = ..., ladder: _Optional[_Iterable[_Union[EffortStep, _Mapping]]] = ..., build_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., segment_count: _Optional[int] = ..., list_imbalance: _Optional[float] = ..., trained_rows: _Optional[int] = ..., measured_rows: _Optional[int] = ..., measure_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., drift: _Optional[float] = ..., default_agreement: _Optional[float] = ...) -> None: ...
 
 class EffortStep(_message.Message):
     __slots__ = ("step", "lists", "rescored", "rank1_agreement", "recall_at_10", "milliseconds")

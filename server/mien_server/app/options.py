@@ -28,9 +28,11 @@ def engine_options(settings: Settings) -> EngineOptions:
         rebuild=RebuildPolicy(
             flat_bytes_max=index.flat_bytes_max,
             flat_rows_min=index.flat_rows_min,
-            tail_rows_min=index.tail_rows_min,
-            tail_share_max=index.tail_share_max,
+            tail_rows_max=index.tail_rows_max,
             tombstone_share_max=index.tombstone_share_max,
+            growth_max=index.growth_max,
+            measured_growth_max=index.measured_growth_max,
+            measure_interval_s=index.measure_interval_s,
         ),
         default_recipe=settings.embedding.default_recipe,
         search_thread_count=index.search_thread_count or _core_count(),

@@ -52,6 +52,7 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_list_from_text)]
 Count = Annotated[int, Field(ge=1)]
 CountOrAutomatic = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Factor = Annotated[float, Field(gt=1.0)]
 
 
 class _Section(BaseModel):
@@ -257,10 +258,18 @@ class IndexSettings(_Section):
         default=20_000 * 512 * 4, description="A gallery whose vectors take more bytes than this gets an index."
     )
     flat_rows_min: Count = Field(default=5_000, description="A gallery of at most this many faces never gets one.")
-    tail_rows_min: Count = Field(default=4_096, description="This many rows may always be newer than the index,")
-    tail_share_max: Share = Field(default=0.1, description="and this share of the rows it holds.")
+    tail_rows_max: Count = Field(default=2_048, description="Rows that may be newer than the index.")
     tombstone_share_max: Share = Field(
-        default=0.3, description="Share of its rows that may be deleted before it is rebuilt."
+        default=0.3, description="Share of its rows that may be deleted before they are dropped from it."
+    )
+    growth_max: Factor = Field(
+        default=4.0, description="An index trained on N rows serves up to this many times N; beyond it is built anew."
+    )
+    measured_growth_max: Factor = Field(
+        default=1.5, description="What an index finds is measured again when it has this many times the rows."
+    )
+    measure_interval_s: Annotated[int, Field(ge=0)] = Field(
+        default=86_400, description="Seconds after which it is measured again if its rows have changed; 0 is never."
     )
     search_thread_count: CountOrAutomatic = Field(
         default=0, description="Cores one search of many probes may use; 0 is all. One probe uses one core."

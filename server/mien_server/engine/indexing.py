@@ -1,8 +1,8 @@
-"""The indexes of a store's galleries: loaded at open, built beside the one that serves, published, watched.
+"""The indexes of a store's galleries: loaded at open, built and measured beside what serves, published, watched.
 
-One thread builds, one gallery at a time, each build in a process of its own. Whoever searches takes `generations`
-first and a view after it: a generation holds rows that were committed before it was published, so the view is never
-older than the generation.
+One thread builds and measures, one gallery at a time, in processes of their own; another seals (`sealing`). Whoever
+searches takes `generations` first and a view after it: a generation holds rows that were committed before it was
+published, so the view is never older than the generation.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 
+from mien_server.engine.generations import Generations
 from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.sealing import Sealer, caught_up
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
 from mien_server.errors import Cancelled, MienError, NotFound
 from mien_server.index import (
@@ -25,14 +26,17 @@ from mien_server.index import (
     Generation,
     GenerationRefused,
     RebuildPolicy,
+    RebuildReason,
     current_generation,
+    default_agreement,
     load_generation,
+    measured_again,
     prune,
-    publish,
+    unpublish,
+    wants_measurement,
     wants_rebuild,
 )
 from mien_server.index.bitmaps import set_count
-from mien_server.index.publish import unpublish
 from mien_server.records.policies import IndexCode
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import GalleryView, Store
@@ -47,6 +51,8 @@ SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
 RETRY_AFTER_S = 60.0
 """A gallery whose build failed is left alone this long."""
+SCHEDULE_S = 60.0
+"""How often galleries that nobody writes to are asked whether they are to be measured again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +71,16 @@ class Indexes:
         self._store = store
         self._options = options
         self.log = log
-        self.generations: Mapping[int, Generation] = MappingProxyType({})
+        self._generations = Generations(store)
+        self._sealer = Sealer(store, self._generations, self._automatic_policy_of, self._note_seal)
         self._wake = threading.Condition()
         self._requested: dict[int, list[str]] = {}
         self._touched: set[int] = set()
         self._settled: set[int] = set()
         self._building: dict[int, str] = {}
         self._troubles: dict[int, str] = {}
+        self._seal_troubles: dict[int, str] = {}
+        self._damaged: set[int] = set()
         self._resting_until_s: dict[int, float] = {}
         self._is_closing = False
         self._sequence = 0
@@ -88,9 +97,15 @@ class Indexes:
                 if generation is not None:
                     loaded[gallery.number] = generation
                 self._touched.add(gallery.number)
-        self.generations = MappingProxyType(loaded)
+        self._generations.begin(loaded)
         self._store.on_commit(self._note_commit)
         self._thread.start()
+        self._sealer.start()
+
+    @property
+    def generations(self) -> Mapping[int, Generation]:
+        """What serves now, by gallery number; never changes, the next one is another."""
+        return self._generations.served
 
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
@@ -129,11 +144,25 @@ class Indexes:
             self._wake.notify_all()
         if self._thread.ident is not None:
             self._thread.join()
+        self._sealer.close()
 
     def _note_commit(self, _revision: int, gallery_numbers: frozenset[int]) -> None:
         with self._wake:
             self._touched |= gallery_numbers
             self._wake.notify_all()
+        self._sealer.note(gallery_numbers)
+
+    def _note_seal(self, number: int, error: Exception | None) -> None:
+        """What a seal ended by is shown until one succeeds; a damaged generation is built anew."""
+        if error is None:
+            self._seal_troubles.pop(number, None)
+            return
+        message = error.message if isinstance(error, MienError) else str(error) or repr(error)
+        folder = f"{self._store.index_directory(number)}/"
+        self._seal_troubles[number] = f"the newest rows are not sealed: {message.replace(folder, '')}"
+        if isinstance(error, GenerationRefused):
+            self._damaged.add(number)
+        self._note_commit(0, frozenset({number}))
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -176,7 +205,7 @@ class Indexes:
         generation = self.generations.get(gallery.number)
         rows = gallery.rows
         operation = self._building.get(gallery.number)
-        trouble = self._troubles.get(gallery.number, "")
+        trouble = self._troubles.get(gallery.number) or self._seal_troubles.get(gallery.number, "")
         kind = IndexStateKind.FLAT if generation is None else IndexStateKind.READY
         if trouble:
             kind = IndexStateKind.DEGRADED
@@ -202,11 +231,18 @@ class Indexes:
                 for one in manifest.ladder
             ),
             build_time_us=manifest.build_time_us,
+            segment_count=len(manifest.segments),
+            list_imbalance=manifest.list_imbalance,
+            trained_rows=manifest.trained_rows,
+            measured_rows=manifest.measured_rows,
+            measure_time_us=manifest.measure_time_us,
+            drift=manifest.drift,
+            default_agreement=default_agreement(manifest),
         )
 
     def troubles(self) -> list[str]:
         """Why indexes are not as they should be, by the names of their galleries."""
-        troubles = self._troubles.copy()
+        troubles = self._seal_troubles | self._troubles
         with self._store.view() as view:
             galleries = [view.gallery_by_number(number) for number in troubles]
         return sorted(f"gallery {one.name}: {troubles[one.number]}" for one in galleries if one is not None)
@@ -240,11 +276,17 @@ class Indexes:
                         self._touched -= ready
                         self._settled = ready
                     continue
-                self._wake.wait(POLL_S * 10 if self._touched else None)
+                if not self._wake.wait(POLL_S * 10 if self._touched else SCHEDULE_S) and not self._touched:
+                    self._touched = set(self.generations)
             return None
 
     def _policy_of(self, gallery: GalleryView) -> RebuildPolicy:
         return replace(self._options.policy, code=IndexCode(gallery.record.index_policy.code))
+
+    def _automatic_policy_of(self, gallery: GalleryView) -> RebuildPolicy | None:
+        """The gallery's policy; None when nothing is done for it without being asked."""
+        is_automatic = self._options.rebuilds_automatically and not gallery.record.index_policy.manual_rebuild
+        return self._policy_of(gallery) if is_automatic else None
 
     def _handle(self, number: int, operations: list[str]) -> None:
         """Look at one gallery; build when somebody asked or its size wants it."""
@@ -255,9 +297,15 @@ class Indexes:
                 self._finish(operations, OperationState.FAILED, _gallery_gone())
                 return
             policy = self._policy_of(gallery)
-            reason = wants_rebuild(gallery.rows, self.generations.get(number), policy)
+            generation = self.generations.get(number)
+            reason = wants_rebuild(gallery.rows, generation, policy)
+            if number in self._damaged:
+                reason = reason or RebuildReason.DAMAGE
             is_flat = self._is_flat(gallery, policy)
-            is_automatic = self._options.rebuilds_automatically and not gallery.record.index_policy.manual_rebuild
+            is_automatic = self._automatic_policy_of(gallery) is not None
+            is_unmeasured = generation is not None and wants_measurement(
+                gallery.rows, generation, policy, time.time_ns() // 1000
+            )
             name = gallery.name
         if is_flat:
             is_unwanted = policy.code is IndexCode.FLAT and number in self.generations
@@ -266,7 +314,11 @@ class Indexes:
             self._finish(operations, OperationState.SUCCEEDED)
             return
         if not operations:
-            if reason is None or not is_automatic:
+            if not is_automatic:
+                return
+            if reason is None:
+                if generation is not None and is_unmeasured:
+                    self._measure(number, generation)
                 return
             operations = [self.log.start(self.new_operation(number, name), is_internal=True)]
             logger.info("building the index of gallery %s: %s", name, reason.value)
@@ -289,7 +341,7 @@ class Indexes:
         except Exception as raised:  # noqa: BLE001 - whatever it is, the operations must end
             self._note_failure(number, operations, raised)
         else:
-            self._troubles.pop(number, None)
+            self._clear_troubles(number)
             for operation in operations:
                 self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
             self._finish(operations, OperationState.SUCCEEDED)
@@ -332,7 +384,8 @@ class Indexes:
             if gallery is None:
                 raise _gallery_gone()
             job = self._job(gallery, view.revision)
-        name = self._watched(BuildProcess.start(directory, job), operations)
+            policy = self._policy_of(gallery)
+        name = self._watched(BuildProcess.start(directory, job), operations).result()
         with self._store.view() as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
@@ -340,13 +393,32 @@ class Indexes:
             expected = self._expected(gallery, view.revision)
         # Takes long for a large index, and no view may be open so long. Deleted meanwhile, its folder may go.
         generation = load_generation(directory / name, expected)
-        with self._store.view() as view:
-            if view.gallery_by_number(number) is None:
-                raise _gallery_gone()
-            publish(directory, name)
-        self.generations = MappingProxyType({**self.generations, number: generation})
-        prune(directory, {name})
+        generation = caught_up(self._store, self._generations, number, generation, policy)
+        if not self._generations.publish(number, generation):
+            raise _gallery_gone()
+        self._generations.prune(number)
         return generation
+
+    def _measure(self, number: int, generation: Generation) -> None:
+        """Measure what the generation promises again, and publish what was found."""
+        directory = self._store.index_directory(number)
+        with self._store.view() as view:
+            gallery = view.gallery_by_number(number)
+            if gallery is None:
+                return
+            job = replace(self._job(gallery, view.revision), measured=generation.name)
+            name = gallery.name
+        with self._generations.holding(number, generation):
+            measurement = self._watched(BuildProcess.start(directory, job), []).measurement()
+        while (serving := self.generations.get(number)) is not None and not self._is_gone(number):
+            if serving.index.quantizer is not generation.index.quantizer:
+                return
+            with self._generations.holding(number, serving):
+                made = measured_again(directory, serving, measurement)
+            # Otherwise a seal came first, which is to be followed as well.
+            if self._generations.publish(number, made, follows=serving):
+                logger.info("measured the index of gallery %s again: drift %s", name, measurement.drift)
+                return
 
     def _job(self, gallery: GalleryView, revision: int) -> BuildJob:
         rows, record = gallery.rows, gallery.record
@@ -364,19 +436,20 @@ class Indexes:
             threads=self._options.build_thread_count,
         )
 
-    def _watched(self, process: BuildProcess, operations: list[str]) -> str:
-        """Follow a build to its end and give the generation's name."""
+    def _watched(self, process: BuildProcess, operations: list[str]) -> BuildProcess:
+        """Follow a process to its end; one that nobody asked for is stopped by the server's end alone."""
         while not process.wait(POLL_S):
             fraction, stage = process.progress()
             for operation in operations:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
                 is_closing = self._is_closing
-            if is_closing or all(self.log.is_cancel_requested(operation) for operation in operations):
+            is_unwanted = bool(operations) and all(map(self.log.is_cancel_requested, operations))
+            if is_closing or is_unwanted:
                 process.cancel()
                 why = "the server is shutting down" if is_closing else "cancelled by a caller"
                 raise Cancelled(f"the build was stopped: {why}")
-        return process.result()
+        return process
 
     def _finish(self, operations: list[str], state: OperationState, error: MienError | None = None) -> None:
         for operation in operations:
@@ -387,15 +460,18 @@ class Indexes:
 
     def _forget(self, number: int) -> None:
         """Drop what is known of a gallery that has gone."""
-        self._troubles.pop(number, None)
+        self._clear_troubles(number)
         self._resting_until_s.pop(number, None)
-        if number in self.generations:
-            kept = {one: generation for one, generation in self.generations.items() if one != number}
-            self.generations = MappingProxyType(kept)
+        self._generations.forget(number)
+
+    def _clear_troubles(self, number: int) -> None:
+        self._troubles.pop(number, None)
+        self._seal_troubles.pop(number, None)
+        self._damaged.discard(number)
 
     def _unpublish(self, number: int) -> None:
         """Search the gallery exactly from now on and remove what was built for it."""
-        unpublish(self._store.index_directory(number))
+        self._generations.unpublish(number)
         self._forget(number)
 
 

@@ -11,9 +11,18 @@ from mien_server.index.build_job import BuildJob
 from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
 from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
-from mien_server.index.publish import current_generation, prune, publish
-from mien_server.index.rebuild_policy import RebuildPolicy, RebuildReason, wants_rebuild
+from mien_server.index.plan import default_agreement
+from mien_server.index.publish import current_generation, prune, publish, retire, unpublish
+from mien_server.index.rebuild_policy import (
+    RebuildPolicy,
+    RebuildReason,
+    SealReason,
+    wants_measurement,
+    wants_rebuild,
+    wants_seal,
+)
 from mien_server.index.request import EffortChoice, SearchReport, SearchRequest, SearchResult
+from mien_server.index.sealing import measured_again, seal
 from mien_server.index.search import search
 
 __all__ = [
@@ -28,13 +37,21 @@ __all__ = [
     "Manifest",
     "RebuildPolicy",
     "RebuildReason",
+    "SealReason",
     "SearchReport",
     "SearchRequest",
     "SearchResult",
     "current_generation",
+    "default_agreement",
     "load_generation",
+    "measured_again",
     "prune",
     "publish",
+    "retire",
+    "seal",
     "search",
+    "unpublish",
+    "wants_measurement",
     "wants_rebuild",
+    "wants_seal",
 ]

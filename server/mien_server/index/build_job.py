@@ -37,6 +37,7 @@ class BuildJob:
         threads: threads of the builder.
         memory_bytes_max: the builder refuses to start when it would need more, mapped vectors not counted.
         seed: of the samples, and of training.
+        measured: name of the generation that is to be measured again; empty when one is to be built.
     """
 
     store_id: str
@@ -52,6 +53,7 @@ class BuildJob:
     threads: int = 1
     memory_bytes_max: int = 8 << 30
     seed: int = 1
+    measured: str = ""
 
     @classmethod
     def from_rows(cls, rows: GalleryRows, store_id: str, gallery_number: int, model_fingerprint: str) -> Self:
@@ -126,4 +128,5 @@ _PLAIN_FIELDS = (
     "threads",
     "memory_bytes_max",
     "seed",
+    "measured",
 )

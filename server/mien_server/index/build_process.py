@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Self
 
 import mien_server
-from mien_server.errors import Cancelled, DeadlineExceeded, InternalError
+from mien_server.errors import Cancelled, DeadlineExceeded, InternalError, MienError
 from mien_server.index.build_job import BuildJob
+from mien_server.index.measurement import Measurement
 from mien_server.index.publish import LOCK_FILE_NAME, WORK_PREFIX
 
 __all__ = ["BuildFailed", "BuildProcess"]
@@ -41,6 +42,7 @@ class BuildProcess:
         self._lock = threading.Lock()
         self._progress = (0.0, "starting")
         self._generation: str | None = None
+        self._measurement: Measurement | None = None
         self._failure: tuple[str, str] | None = None
         self._is_cancelled = False
         self._ended = threading.Event()
@@ -98,12 +100,22 @@ class BuildProcess:
         """
         if not self._ended.wait(timeout_s):
             raise DeadlineExceeded(f"the build is not done after {timeout_s} s; wait longer or cancel it")
-        if self._generation is not None:
-            return self._generation
+        if self._generation is None:
+            raise self._why_not()
+        return self._generation
+
+    def measurement(self) -> Measurement:
+        """What was measured, by a job that names a generation. Waits for the end; raises as `result`."""
+        self._ended.wait()
+        if self._measurement is None:
+            raise self._why_not()
+        return self._measurement
+
+    def _why_not(self) -> MienError:
         if self._is_cancelled:
-            raise Cancelled("the build was cancelled", reason="BUILD_CANCELLED")
+            return Cancelled("the build was cancelled", reason="BUILD_CANCELLED")
         reason, message = self._failure or ("BUILD_FAILED", "the builder ended without saying why")
-        raise BuildFailed(message, reason=reason)
+        return BuildFailed(message, reason=reason)
 
     def cancel(self) -> None:
         """Stop the build and remove what it wrote; does nothing once it is done. Returns when the process is gone."""
@@ -122,7 +134,7 @@ class BuildProcess:
         return_code = self._process.wait()
         self._process.stdout.close()
         self._process.stdin.close()
-        if self._generation is None and self._failure is None:
+        if self._generation is None and self._measurement is None and self._failure is None:
             self._failure = ("BUILD_FAILED", f"the builder {_ending(return_code)}: {self._log_end()}")
         shutil.rmtree(self._work_folder, ignore_errors=True)
         self._ended.set()
@@ -138,10 +150,19 @@ class BuildProcess:
             if "generation" in fields:
                 self._generation = str(fields["generation"])
                 self._progress = (1.0, "done")
+            elif "measurement" in fields:
+                self._read_measurement(fields["measurement"])
             elif "message" in fields:
                 self._failure = (str(fields.get("reason", "BUILD_FAILED")), str(fields["message"]))
             elif "fraction" in fields:
                 self._progress = (float(fields["fraction"]), str(fields.get("stage", "")))
+
+    def _read_measurement(self, fields: object) -> None:
+        try:
+            self._measurement = Measurement.of_fields(fields)
+        except MienError as error:
+            self._failure = (error.reason, error.message)
+        self._progress = (1.0, "done")
 
     def _log_end(self) -> str:
         try:

@@ -25,11 +25,13 @@ __all__ = [
     "FAISS_VERSION",
     "CodeSpecification",
     "InvertedIndex",
+    "ListWriter",
+    "Quantizer",
     "decode_float16",
     "nearest_candidates",
     "nearest_rows",
     "similarities_of",
-    "train_inverted_index",
+    "train_quantizer",
 ]
 
 _P = ParamSpec("_P")
@@ -195,25 +197,35 @@ class CodeSpecification:
 
     @property
     def name(self) -> str:
-        """As FAISS's index factory names it; " residual" where it is."""
-        code = f"PQ{self.subquantizers}x4fs" if self.subquantizers else "SQ8"
-        return f"IVF{self.lists},{code}" + (" residual" if self.residual else "")
+        """As FAISS's index factory names what is searched; " residual" where it is."""
+        is_packed = self.subquantizers > 0
+        return self.factory_name + ("fs" if is_packed else "") + (" residual" if self.residual else "")
+
+    @property
+    def factory_name(self) -> str:
+        """As FAISS's index factory names the plain lists."""
+        code = f"PQ{self.subquantizers}x4" if self.subquantizers else "SQ8"
+        return f"IVF{self.lists},{code}"
 
 
-class InvertedIndex:
-    """Inverted lists of codes, by inner product; numbers are ordinals. Searches are safe from many threads at once."""
+class Quantizer:
+    """What was trained: the lists' centroids and the codes. Never changed; safe for many threads at once.
+
+    FAISS packs FastScan codes in blocks that it can search but neither merge nor thin out. So rows are gathered in
+    plain lists (`ListWriter`), which are also what is stored, and packed once, when they are to be searched.
+    """
 
     def __init__(self, handle: Any) -> None:
         self._handle = handle
-        self._parameters: dict[int, Any] = {}
 
     @classmethod
     @_translated
-    def read(cls, path: Path) -> InvertedIndex:
-        """The index in the file, read whole. Raises InternalError when it is none of ours."""
+    def read(cls, path: Path) -> Quantizer:
+        """The quantiser in the file. Raises InternalError when it is none of ours."""
         handle = _faiss.read_index(str(path))
-        if not isinstance(handle, _faiss.IndexIVF) or handle.metric_type != _faiss.METRIC_INNER_PRODUCT:
-            raise ValueError(f"{path} holds {type(handle).__name__}, not inverted lists by inner product")
+        is_ours = isinstance(handle, _faiss.IndexIVFPQ | _faiss.IndexIVFScalarQuantizer)
+        if not is_ours or handle.metric_type != _faiss.METRIC_INNER_PRODUCT or handle.ntotal:
+            raise ValueError(f"{path} holds {type(handle).__name__}, not a trained quantiser by inner product")
         return cls(handle)
 
     @property
@@ -226,15 +238,108 @@ class InvertedIndex:
         """Components of one vector."""
         return int(self._handle.d)
 
+    @_translated
+    def write(self, path: Path) -> None:
+        """Write it to the file, without syncing it."""
+        _faiss.write_index(self._handle, str(path))
+
+    @_translated
+    def writer(self) -> ListWriter:
+        """Lists of this quantiser, empty."""
+        return ListWriter(_faiss.deserialize_index(_faiss.serialize_index(self._handle)))
+
+    @_translated
+    def read_lists(self, path: Path) -> ListWriter:
+        """The lists of this quantiser that `ListWriter.write` wrote. Raises InternalError when they are none."""
+        lists = _faiss.read_InvertedLists(_faiss.FileIOReader(str(path)))
+        if (lists.nlist, lists.code_size) != (self._handle.nlist, self._handle.code_size):
+            raise ValueError(
+                f"{path} holds {lists.nlist} lists of {lists.code_size} bytes a row, not of this quantiser"
+            )
+        handle = _faiss.deserialize_index(_faiss.serialize_index(self._handle))
+        # The handle owns them from here on.
+        handle.replace_invlists(lists, True)  # noqa: FBT003 - SWIG takes no names
+        handle.ntotal = lists.compute_ntotal()
+        return ListWriter(handle)
+
+    @_translated
+    def nearest_lists(self, probes: Float32Array, count: int, threads: int) -> tuple[Int64Array, Float32Array]:
+        """The `count` lists nearest to each probe, best first: int64 [n, count], and products with their centroids."""
+        _faiss.omp_set_num_threads(threads)
+        products, lists = self._handle.quantizer.search(probes, count)
+        return lists, products
+
+
+class ListWriter:
+    """Inverted lists that are being filled. One thread at a time."""
+
+    def __init__(self, handle: Any) -> None:
+        self._handle = handle
+
     @property
     def size(self) -> int:
         """Rows in the lists."""
         return int(self._handle.ntotal)
 
+    @_translated
+    def add(self, vectors: Float32Array, ordinals: Int64Array, threads: int) -> None:
+        """Encode the vectors [m, d] and append them to their lists."""
+        _faiss.omp_set_num_threads(threads)
+        self._handle.add_with_ids(vectors, ordinals)
+
+    @_translated
+    def merge(self, other: ListWriter) -> None:
+        """Append the rows of lists of the same quantiser, which are empty afterwards."""
+        self._handle.merge_from(other._handle, 0)
+
+    @_translated
+    def keep(self, selected: UInt8Array) -> None:
+        """Drop the rows whose ordinal's bit is not set."""
+        selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
+        self._handle.remove_ids(_faiss.IDSelectorNot(selector))
+
+    @_translated
+    def write(self, path: Path) -> None:
+        """Write the rows, without what was trained, to the file, without syncing it."""
+        writer = _faiss.FileIOWriter(str(path))
+        _faiss.write_InvertedLists(self._handle.invlists, writer)
+        # The file is closed with its writer.
+        del writer
+
+    @_translated
+    def finish(self) -> InvertedIndex:
+        """The lists as they are searched. Nothing may be done with the writer afterwards."""
+        sizes = np.array([self._handle.invlists.list_size(number) for number in range(self._handle.nlist)], np.int64)
+        if isinstance(self._handle, _faiss.IndexIVFPQ):
+            packed = _faiss.IndexIVFPQFastScan(self._handle)
+            # It borrows what was trained; the plain rows are of no more use.
+            self._handle.reset()
+            return InvertedIndex(packed, self._handle, sizes)
+        return InvertedIndex(self._handle, self._handle, sizes)
+
+
+class InvertedIndex:
+    """Inverted lists of codes, by inner product; numbers are ordinals. Searches are safe from many threads at once.
+
+    Attributes:
+        list_sizes: int64 [lists], rows of each list.
+    """
+
+    def __init__(self, handle: Any, owner: Any, list_sizes: Int64Array) -> None:
+        self._handle = handle
+        self._owner = owner
+        self._parameters: dict[int, Any] = {}
+        self.list_sizes = list_sizes
+
     @property
-    def list_imbalance(self) -> float:
-        """1 when all lists are equally long; the factor by which a scan costs more than it would then."""
-        return float(self._handle.invlists.imbalance_factor())
+    def lists(self) -> int:
+        """Number of inverted lists."""
+        return int(self._handle.nlist)
+
+    @property
+    def size(self) -> int:
+        """Rows in the lists."""
+        return int(self._handle.ntotal)
 
     @_translated
     def candidates(
@@ -250,47 +355,61 @@ class InvertedIndex:
             Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
         """
         _faiss.omp_set_num_threads(threads)
-        if selected is None:
-            parameters = self._parameters.get(lists)
-            if parameters is None:
-                # Read only once made; two threads that make the same one do no harm.
-                parameters = self._parameters[lists] = _faiss.SearchParametersIVF(nprobe=lists)
-        else:
-            selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
-            parameters = _faiss.SearchParametersIVF(nprobe=lists, sel=selector)
+        parameters = self._parameters_of(lists, selected)
         ordinals: Int64Array = self._handle.search(probes, count, params=parameters)[1]
         return ordinals
 
     @_translated
-    def add(self, vectors: Float32Array, ordinals: Int64Array, threads: int) -> None:
-        """Encode the vectors [m, d] and append them to their lists."""
+    def scan(
+        self,
+        probes: Float32Array,
+        count: int,
+        nearest: tuple[Int64Array, Float32Array],
+        selected: UInt8Array | None,
+        threads: int,
+    ) -> tuple[Int64Array, Float32Array]:
+        """As `candidates`, in lists that `Quantizer.nearest_lists` found; with the codes' products float32 [n, count].
+
+        Products of lists of one quantiser can be compared. Where there is no row they are the lowest float.
+        """
         _faiss.omp_set_num_threads(threads)
-        self._handle.add_with_ids(vectors, ordinals)
+        numbers, products = nearest
+        ordinals = np.empty((len(probes), count), np.int64)
+        scores = np.empty((len(probes), count), np.float32)
+        pointer = _faiss.swig_ptr
+        self._handle.search_preassigned_c(
+            len(probes),
+            pointer(probes),
+            count,
+            pointer(numbers),
+            pointer(products),
+            pointer(scores),
+            pointer(ordinals),
+            False,  # noqa: FBT003 - SWIG takes no names; ordinals are wanted, not places in the lists
+            self._parameters_of(numbers.shape[1], selected),
+        )
+        return ordinals, scores
 
-    @_translated
-    def clear(self) -> None:
-        """Forget the rows, keep what was trained."""
-        self._handle.reset()
-
-    @_translated
-    def write(self, path: Path) -> None:
-        """Write the whole index to the file, without syncing it."""
-        _faiss.write_index(self._handle, str(path))
+    def _parameters_of(self, lists: int, selected: UInt8Array | None) -> Any:
+        if selected is not None:
+            selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
+            return _faiss.SearchParametersIVF(nprobe=lists, sel=selector)
+        parameters = self._parameters.get(lists)
+        if parameters is None:
+            # Read only once made; two threads that make the same one do no harm.
+            parameters = self._parameters[lists] = _faiss.SearchParametersIVF(nprobe=lists)
+        return parameters
 
 
 @_translated
-def train_inverted_index(
-    specification: CodeSpecification, sample: Float32Array, seed: int, threads: int
-) -> InvertedIndex:
-    """An empty index whose centroids (spherical k-means) and codes are trained on the sample [m, d]."""
+def train_quantizer(specification: CodeSpecification, sample: Float32Array, seed: int, threads: int) -> Quantizer:
+    """Centroids (spherical k-means) and codes trained on the sample [m, d]."""
     _faiss.omp_set_num_threads(threads)
-    handle = _faiss.index_factory(
-        sample.shape[1], specification.name.removesuffix(" residual"), _faiss.METRIC_INNER_PRODUCT
-    )
+    handle = _faiss.index_factory(sample.shape[1], specification.factory_name, _faiss.METRIC_INNER_PRODUCT)
     handle.by_residual = specification.residual
     handle.cp.spherical = True
     handle.cp.niter = KMEANS_ITERATIONS
     handle.cp.seed = seed
     handle.cp.min_points_per_centroid = 1
     handle.train(sample)
-    return InvertedIndex(handle)
+    return Quantizer(handle)

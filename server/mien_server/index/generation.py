@@ -7,19 +7,21 @@ from pathlib import Path
 
 from mien_server.errors import InternalError
 from mien_server.index.bitmaps import set_count
-from mien_server.index.faiss_adapter import FAISS_VERSION, InvertedIndex
+from mien_server.index.faiss_adapter import FAISS_VERSION, ListWriter, Quantizer
 from mien_server.index.manifest import (
-    INDEX_FILE_NAME,
     MANIFEST_FILE_NAME,
+    QUANTIZER_FILE_NAME,
     FileDigest,
     GenerationRefused,
     Manifest,
+    Segment,
     digest_of,
     read_manifest,
 )
+from mien_server.index.segments import SegmentedIndex
 from mien_server.records.rows import GalleryRows
 
-__all__ = ["ExpectedGeneration", "Generation", "load_generation"]
+__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "load_generation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,7 @@ class ExpectedGeneration:
 class Generation:
     """An immutable generation in memory. Safe to search from many threads at once."""
 
-    def __init__(self, manifest: Manifest, index: InvertedIndex) -> None:
+    def __init__(self, manifest: Manifest, index: SegmentedIndex) -> None:
         self.manifest = manifest
         self.index = index
         # Counting takes long enough to keep the last answer; one assignment, so that no lock is needed.
@@ -80,18 +82,42 @@ def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation
     _check_facts(directory, manifest, expected)
     _check_files(directory, manifest)
     try:
-        index = InvertedIndex.read(directory / INDEX_FILE_NAME)
+        quantizer = Quantizer.read(directory / QUANTIZER_FILE_NAME)
+        lists = [_read_lists(directory, quantizer, segment).finish() for segment in manifest.segments]
     except InternalError as error:
         raise GenerationRefused(
-            f"FAISS cannot read {directory / INDEX_FILE_NAME}: {error.message}; the generation is built anew"
+            f"FAISS cannot read {directory}: {error.message}; the generation is built anew"
         ) from error
-    found = (index.dimension, index.lists, index.size)
-    if found != (manifest.dimension, manifest.lists, manifest.live_rows):
+    found = (quantizer.dimension, quantizer.lists)
+    if found != (manifest.dimension, manifest.lists):
         raise GenerationRefused(
-            f"{directory / INDEX_FILE_NAME} has dimension, lists and rows {found}, its manifest says "
-            f"{(manifest.dimension, manifest.lists, manifest.live_rows)}; the generation is built anew"
+            f"{directory / QUANTIZER_FILE_NAME} has dimension and lists {found}, its manifest says "
+            f"{(manifest.dimension, manifest.lists)}; the generation is built anew"
         )
-    return Generation(manifest, index)
+    return Generation(manifest, SegmentedIndex(quantizer, lists))
+
+
+def checked_lists(directory: Path, quantizer: Quantizer, manifest: Manifest, segment: Segment) -> ListWriter:
+    """The lists of one segment of the generation in `directory`, read again, after their checksum held.
+
+    Raises:
+        GenerationRefused: the file is not what it was.
+    """
+    try:
+        _check_file(directory / segment.file, manifest.digest(segment.file))
+        return _read_lists(directory, quantizer, segment)
+    except (OSError, InternalError) as error:
+        raise GenerationRefused(f"{directory / segment.file} cannot be read: {error}; it is built anew") from error
+
+
+def _read_lists(directory: Path, quantizer: Quantizer, segment: Segment) -> ListWriter:
+    lists = quantizer.read_lists(directory / segment.file)
+    if lists.size != segment.held:
+        raise GenerationRefused(
+            f"{directory / segment.file} holds {lists.size} rows, its manifest says {segment.held}; "
+            "the generation is built anew"
+        )
+    return lists
 
 
 def _check_facts(directory: Path, manifest: Manifest, expected: ExpectedGeneration) -> None:
@@ -121,7 +147,7 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
     listed = {file.name for file in manifest.files}
     try:
         present = {path.name for path in directory.iterdir()} - {MANIFEST_FILE_NAME}
-        if listed != present or INDEX_FILE_NAME not in listed:
+        if listed != present:
             raise GenerationRefused(
                 f"{directory} holds {sorted(present)}, its manifest lists {sorted(listed)}; it is built anew"
             )

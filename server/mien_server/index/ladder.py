@@ -5,12 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from mien_server.index.bitmaps import set_ordinals
-from mien_server.index.faiss_adapter import InvertedIndex
 from mien_server.index.flat import search_flat
 from mien_server.index.manifest import LadderStep
 from mien_server.index.probing import ProbeSet
@@ -22,6 +22,7 @@ __all__ = [
     "Answers",
     "Effort",
     "ExactAnswers",
+    "SearchedLists",
     "code_agreement",
     "exact_answers",
     "ladder_of",
@@ -42,6 +43,23 @@ RESCORED_SHARE_MAX = 1 / 16
 """Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
 
 TIMED_PROBES = 24
+
+
+class SearchedLists(Protocol):
+    """What is measured: inverted lists of codes."""
+
+    @property
+    def lists(self) -> int:
+        """Number of inverted lists."""
+
+    @property
+    def size(self) -> int:
+        """Rows in the lists."""
+
+    def candidates(
+        self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
+    ) -> Int64Array:
+        """As `SegmentedIndex.candidates`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +155,7 @@ def _without(
 
 def measure_efforts(
     vectors: StoredVectors,
-    index: InvertedIndex,
+    index: SearchedLists,
     probes: ProbeSet,
     exact: ExactAnswers,
     threads: int,
@@ -177,7 +195,7 @@ def weighted_share(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> fl
     return 1.0 - float(np.sum(weights * (1.0 - np.asarray(found, np.float64))))
 
 
-def code_agreement(index: InvertedIndex, probes: Float32Array, origins: Int64Array, threads: int) -> float:
+def code_agreement(index: SearchedLists, probes: Float32Array, origins: Int64Array, threads: int) -> float:
     """Share of probes [n, dimension] whose origin [n] is the first by its code alone, all lists scanned."""
     return float(np.mean(index.candidates(probes, 1, index.lists, None, threads)[:, 0] == origins))
 
@@ -191,7 +209,7 @@ def _doubling(first: int, last: int) -> Iterator[int]:
 
 def _ranks(
     vectors: StoredVectors,
-    index: InvertedIndex,
+    index: SearchedLists,
     probes: ProbeSet,
     exact: ExactAnswers,
     lists: int,
@@ -227,7 +245,7 @@ def _places(candidates: Int64Array, wanted: Int64Array, row_count: int) -> Int64
 
 
 def _milliseconds(
-    vectors: StoredVectors, index: InvertedIndex, probes: Float32Array, lists: int, rescored: int
+    vectors: StoredVectors, index: SearchedLists, probes: Float32Array, lists: int, rescored: int
 ) -> float:
     """Median time of one probe on one thread; its own time, for the machine is busy serving meanwhile."""
     times = []

@@ -13,23 +13,25 @@ from mien_server.errors import PreconditionFailed
 from mien_server.records.policies import IndexCode
 
 __all__ = [
-    "INDEX_FILE_NAME",
     "MANIFEST_FILE_NAME",
+    "QUANTIZER_FILE_NAME",
     "FileDigest",
     "GenerationRefused",
     "LadderStep",
     "Manifest",
+    "Segment",
     "Stage",
     "Staging",
     "digest_of",
+    "ladder_of_fields",
     "read_manifest",
+    "staging_of_fields",
 ]
 
 MANIFEST_FILE_NAME = "manifest.json"
-INDEX_FILE_NAME = "index.faiss"
-MANIFEST_VERSION = 2
-MANIFEST_VERSION_MIN = 1
-"""Manifests of version 1 have no stages: every search of theirs is of one stage."""
+QUANTIZER_FILE_NAME = "quantizer.faiss"
+MANIFEST_VERSION = 3
+"""Versions 1 and 2 had all rows in one file, packed; what they describe is built anew."""
 
 MANIFEST_BYTES_MAX = 1 << 20
 HASH_BLOCK_BYTES = 1 << 20
@@ -97,6 +99,21 @@ class Staging:
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """The rows [first, last) with lists of their own.
+
+    Attributes:
+        file: name of the file that holds the lists.
+        held: rows in the lists: those of the range that were live when they were written.
+    """
+
+    file: str
+    first: int
+    last: int
+    held: int
+
+
+@dataclass(frozen=True, slots=True)
 class FileDigest:
     """Size and SHA-256 (hex) of one file of the generation's folder."""
 
@@ -111,14 +128,21 @@ class Manifest:
 
     Attributes:
         rows: it covers the ordinals [0, rows).
-        live_rows: those of them that were live when it was built: what its lists hold.
-        revision: the revision whose live rows it holds.
+        live_rows: those of them that its lists hold: what was live when each segment was written.
+        revision: the newest revision that a segment was written at.
         code_name: the code as FAISS names it, such as "IVF64,PQ64x4fs", with " residual" where it encodes residuals.
         list_imbalance: 1 when all lists are equally long; the expected cost grows with it.
         default_recall_target: target of a search that names no effort.
+        segments: one after the other, from row 0 to `rows`, the oldest first.
+        trained_rows: live rows when its lists and codes were trained.
+        trained_imbalance: `list_imbalance` then.
+        measured_rows: rows that its lists held when the ladder was measured.
+        measure_time_us: when that was, microseconds since 1970.
+        drift: by how much the rank-1 agreement that the ladder before promised was missed when this one was measured,
+            at worst; negative where all was better. None as long as nothing was measured again.
         probe_count: stored faces by which the ladder was measured.
         staging: None where one stage is cheaper, or stages would change decisions, or an older version built it.
-        build_time_us: when the build ended, microseconds since 1970.
+        build_time_us: when the build ended, microseconds since 1970; segments may be newer.
     """
 
     name: str
@@ -141,7 +165,24 @@ class Manifest:
     build_time_us: int
     build_seconds: float
     files: tuple[FileDigest, ...]
+    segments: tuple[Segment, ...]
+    trained_rows: int
+    trained_imbalance: float
+    measured_rows: int
+    measure_time_us: int
+    drift: float | None = None
     staging: Staging | None = None
+
+    def digest(self, name: str) -> FileDigest:
+        """What the file of that name should be. Raises KeyError."""
+        return next(file for file in self.files if file.name == name)
+
+    def grown(self, rescored: int) -> int:
+        """As many candidates as do among the rows there are now what `rescored` did when the ladder was measured.
+
+        How many rows' codes come before the right one grows with the rows.
+        """
+        return max(rescored, -(-rescored * self.live_rows // max(self.measured_rows, 1)))
 
     def to_json(self) -> str:
         """The text of manifest.json."""
@@ -187,18 +228,24 @@ def _manifest_of(fields: object) -> Manifest:
         raise TypeError("not a JSON object")
     values = cast("dict[str, Any]", dict(fields))
     version = values.pop("manifest_version")
-    if version not in range(MANIFEST_VERSION_MIN, MANIFEST_VERSION + 1):
-        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION_MIN} to {MANIFEST_VERSION}")
+    if version != MANIFEST_VERSION:
+        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
     values["code"] = IndexCode(values["code"])
-    values["ladder"] = tuple(LadderStep(**step) for step in values["ladder"])
+    values["ladder"] = ladder_of_fields(values["ladder"])
     values["files"] = tuple(FileDigest(**file) for file in values["files"])
-    values["staging"] = _staging_of(values.get("staging"))
+    values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
+    values["staging"] = staging_of_fields(values["staging"])
     manifest = Manifest(**values)
     _check(manifest)
     return manifest
 
 
-def _staging_of(fields: dict[str, Any] | None) -> Staging | None:
+def ladder_of_fields(fields: list[dict[str, Any]]) -> tuple[LadderStep, ...]:
+    """A ladder of parsed JSON; raises TypeError when it is none."""
+    return tuple(LadderStep(**step) for step in fields)
+
+
+def staging_of_fields(fields: dict[str, Any] | None) -> Staging | None:
     """Stages of parsed JSON; raises TypeError or KeyError when they are none."""
     if fields is None:
         return None
@@ -217,8 +264,26 @@ def _check(manifest: Manifest) -> None:
             raise ValueError(f"ladder step {step}")
         if not measures_are_shares or not math.isfinite(step.milliseconds):
             raise ValueError(f"ladder step {step}")
+    _check_segments(manifest)
     if manifest.staging is not None:
         _check_staging(manifest.staging, manifest.lists)
+
+
+def _check_segments(manifest: Manifest) -> None:
+    """Raise ValueError when a row would be in no segment or in two, or when the counts do not add up."""
+    segments = manifest.segments
+    firsts = [0, *(segment.last for segment in segments[:-1])]
+    is_complete = bool(segments) and segments[-1].last == manifest.rows
+    if not is_complete or [segment.first for segment in segments] != firsts:
+        raise ValueError(f"segments {segments} of {manifest.rows} rows")
+    if any(not 0 < segment.held <= segment.last - segment.first for segment in segments):
+        raise ValueError(f"segments {segments}")
+    if sum(segment.held for segment in segments) != manifest.live_rows:
+        raise ValueError(f"segments {segments} of {manifest.live_rows} live rows")
+    if {file.name for file in manifest.files} != {QUANTIZER_FILE_NAME, *(segment.file for segment in segments)}:
+        raise ValueError(f"files {manifest.files} of segments {segments}")
+    if min(manifest.trained_rows, manifest.measured_rows) < 1:
+        raise ValueError(f"trained on {manifest.trained_rows} rows, measured with {manifest.measured_rows}")
 
 
 def _check_staging(staging: Staging, lists: int) -> None:

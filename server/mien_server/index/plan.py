@@ -19,6 +19,7 @@ __all__ = [
     "choose_scan",
     "choose_staging",
     "choose_step",
+    "default_agreement",
 ]
 
 FLAT_PLAN_NAME = "flat"
@@ -98,6 +99,15 @@ def choose_staging(manifest: Manifest, effort: EffortChoice, step: LadderStep | 
     return staging if is_met and is_cheaper else None
 
 
+def default_agreement(manifest: Manifest) -> float:
+    """Rank-1 agreement with exact search that an identification which names no effort has, as last measured."""
+    step = choose_step(manifest, EffortChoice())
+    staging = choose_staging(manifest, EffortChoice(), step)
+    if staging is not None:
+        return staging.rank1_agreement
+    return 1.0 if isinstance(step, str) else step.rank1_agreement
+
+
 def cheapest_step(
     ladder: tuple[LadderStep, ...], probe_count: int, target: float, recall_min: float = 0.0
 ) -> LadderStep | None:
@@ -135,7 +145,7 @@ def choose_scan(
         probe_count: probes of the call.
     """
     lists = min(manifest.lists, -(-step.lists * live // max(matching, 1)))
-    rescored = max(step.rescored, RESCORED_FOR_EACH_WANTED * k)
+    rescored = max(manifest.grown(step.rescored), RESCORED_FOR_EACH_WANTED * k)
     scan_ns = (
         SCAN_NS_PER_ROW * manifest.live_rows * lists / manifest.lists
         + VISIT_NS_PER_COMPONENT * min(rescored, matching) * manifest.dimension

@@ -19,6 +19,7 @@ __all__ = [
     "current_generation",
     "prune",
     "publish",
+    "retire",
     "sync_file",
     "sync_folder",
     "unpublish",
@@ -104,15 +105,30 @@ def prune(index_directory: Path, keep: set[str]) -> list[str]:
         if path.name in kept or (path.name.startswith(WORK_PREFIX) and _is_locked(path)):
             continue
         if path.is_dir() and not path.is_symlink():
-            # First out of the way in one step: a folder half removed must not look like a generation.
-            doomed = path if path.name.startswith(WORK_PREFIX) else path.with_name(f"{WORK_PREFIX}{path.name}.removed")
-            path.rename(doomed)
-            crash_point("index.prune.renamed")
-            shutil.rmtree(doomed, ignore_errors=True)
+            _remove_folder(path)
         else:
             path.unlink(missing_ok=True)
         removed.append(path.name)
     return removed
+
+
+def retire(index_directory: Path, name: str) -> None:
+    """Remove one generation, which is not the current one; does nothing when it is not there.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    path = index_directory / name
+    if path.is_dir():
+        _remove_folder(path)
+
+
+def _remove_folder(path: Path) -> None:
+    # First out of the way in one step: a folder half removed must not look like a generation.
+    doomed = path if path.name.startswith(WORK_PREFIX) else path.with_name(f"{WORK_PREFIX}{path.name}.removed")
+    path.rename(doomed)
+    crash_point("index.prune.renamed")
+    shutil.rmtree(doomed, ignore_errors=True)
 
 
 def current_or_none(index_directory: Path) -> str | None:

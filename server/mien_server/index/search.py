@@ -191,7 +191,8 @@ def _search_by_stages(listed: _Listed, staging: Staging, full: Scan) -> SearchRe
     what is UNKNOWN always rests on the full stage.
     """
     request = listed.request
-    first = Scan(staging.first.lists, max(staging.first.rescored, RESCORED_FOR_EACH_WANTED * request.k))
+    rescored = listed.generation.manifest.grown(staging.first.rescored)
+    first = Scan(staging.first.lists, max(rescored, RESCORED_FOR_EACH_WANTED * request.k))
     tail = _tail(listed)
     found = _scan_in_blocks(listed, request.probes, first)
     ordinals, similarities = _merged(found, tail, request.k)

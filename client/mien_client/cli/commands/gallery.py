@@ -106,6 +106,7 @@ def _print_gallery(gallery: Gallery, output: Output) -> None:
         ("faces", str(gallery.face_count)),
         ("decision", _decision_words(policy)),
         ("index", index_words(gallery.index_state)),
+        ("measured", _measured_words(gallery.index_state)),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(gallery.labels.items()))),
         ("made", gallery.create_time.isoformat(" ", "seconds") if gallery.create_time else ""),
         ("revision", str(gallery.revision)),
@@ -124,7 +125,7 @@ def _print_gallery(gallery: Gallery, output: Output) -> None:
                 (step.step, step.lists, f"{step.rank1_agreement:.4f}", f"{step.recall_at_10:.4f}", step.milliseconds)
                 for step in gallery.index_state.ladder
             ],
-            title="Efforts, as measured when the index was built",
+            title="Efforts, as last measured",
         )
 
 
@@ -165,8 +166,25 @@ def index_words(state: IndexState) -> str:
     words = state.state.lower()
     if state.generation:
         words += f", generation {state.generation}: {counted(state.indexed_rows, 'row')}"
+    if state.segment_count > 1:
+        words += f" in {state.segment_count} segments"
     if state.tail_rows and state.generation:
         words += f" + {state.tail_rows} newer"
+    if state.tombstones:
+        words += f", {state.tombstones} of them deleted"
     if state.detail:
         words += f" ({state.detail})"
+    return words
+
+
+def _measured_words(state: IndexState) -> str:
+    """What the index is known to find, in a few words."""
+    if state.measure_time is None:
+        return ""
+    words = (
+        f"{state.default_agreement:.4f} agreement with exact search, "
+        f"among {counted(state.measured_rows, 'row')}, {state.measure_time.isoformat(' ', 'seconds')}"
+    )
+    if state.drift is not None and state.drift > 0:
+        words += f"; {state.drift:.4f} less than promised before"
     return words

@@ -58,7 +58,16 @@ class EffortLadderStep:
 
 @dataclass(frozen=True, slots=True)
 class IndexState:
-    """How a gallery is searched now."""
+    """How a gallery is searched now.
+
+    Attributes:
+        segment_count: segments that its lists lie in.
+        list_imbalance: 1 when all lists are equally long; a scan costs so many times more.
+        trained_rows: live rows when its lists and codes were trained.
+        measured_rows: rows when its ladder was measured.
+        drift: by how much the agreement promised before was missed at the last measuring; None before the second.
+        default_agreement: rank-1 agreement with exact search of an identification that names no effort, as measured.
+    """
 
     kind: IndexStateKind
     detail: str = ""
@@ -70,6 +79,13 @@ class IndexState:
     code: str = ""
     ladder: tuple[EffortLadderStep, ...] = ()
     build_time_us: int = 0
+    segment_count: int = 0
+    list_imbalance: float = 0.0
+    trained_rows: int = 0
+    measured_rows: int = 0
+    measure_time_us: int = 0
+    drift: float | None = None
+    default_agreement: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,4 +95,11 @@ def index_state_message(state: IndexState) -> pb.IndexState:
             for step in state.ladder
         ],
         build_time=timestamp(state.build_time_us),
+        segment_count=state.segment_count,
+        list_imbalance=state.list_imbalance,
+        trained_rows=state.trained_rows,
+        measured_rows=state.measured_rows,
+        measure_time=timestamp(state.measure_time_us),
+        drift=state.drift,
+        default_agreement=state.default_agreement,
     )

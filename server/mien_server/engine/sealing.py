@@ -1,0 +1,149 @@
+"""Keeping generations close to the newest rows: a thread that seals tails and drops the dead, and never trains.
+
+A seal costs some microseconds a row and a few disk syncs. It works beside the builds of the same gallery: whatever is
+being built will be sealed up to the newest row before it serves.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable
+
+from mien_server.engine.generations import Generations
+from mien_server.errors import MienError
+from mien_server.index import Generation, RebuildPolicy, SealReason, seal, wants_seal
+from mien_server.records.rows import GalleryRows
+from mien_server.storage import GalleryView, Store
+
+__all__ = ["Sealer", "caught_up"]
+
+logger = logging.getLogger(__name__)
+
+SETTLE_S = 0.2
+"""A gallery is looked at this long after a commit, so that a stream of commits is one look."""
+RETRY_AFTER_S = 60.0
+"""A gallery whose seal failed is left alone this long."""
+NICENESS = 5
+"""Serving comes first, yet a stream of enrolments must not outrun the seals."""
+CATCHING_UP_ROUNDS_MAX = 8
+
+
+class Sealer:
+    """The thread that seals.
+
+    Args:
+        policy_of: what a gallery wants; None when it is not to be touched without being asked.
+        on_end: told the number of a gallery that was sealed, and why it could not be if it could not.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        generations: Generations,
+        policy_of: Callable[[GalleryView], RebuildPolicy | None],
+        on_end: Callable[[int, Exception | None], None],
+    ) -> None:
+        self._store = store
+        self._generations = generations
+        self._policy_of = policy_of
+        self._on_end = on_end
+        self._wake = threading.Condition()
+        self._touched: set[int] = set()
+        self._resting_until_s: dict[int, float] = {}
+        self._is_closing = False
+        self._thread = threading.Thread(target=self._run, name="mien-sealing", daemon=True)
+
+    def start(self) -> None:
+        """Begin to watch."""
+        self._thread.start()
+
+    def note(self, gallery_numbers: frozenset[int]) -> None:
+        """Look at these galleries soon."""
+        with self._wake:
+            self._touched |= gallery_numbers
+            self._wake.notify_all()
+
+    def close(self) -> None:
+        """Finish the seal under way and stop."""
+        with self._wake:
+            self._is_closing = True
+            self._wake.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        while True:
+            with self._wake:
+                self._wake.wait_for(lambda: self._is_closing or bool(self._touched))
+                self._wake.wait_for(lambda: self._is_closing, SETTLE_S)
+                if self._is_closing:
+                    return
+                numbers, self._touched = self._touched, set()
+            for number in numbers:
+                if self._resting_until_s.get(number, 0.0) <= time.monotonic():
+                    self._look(number)
+
+    def _look(self, number: int) -> None:
+        try:
+            if self.seal_if_wanted(number):
+                self._on_end(number, None)
+        except Exception as raised:
+            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            is_defect = not isinstance(raised, MienError | OSError)
+            logger.warning("sealing gallery %d failed: %s", number, raised, exc_info=is_defect and raised)
+            self._on_end(number, raised)
+
+    def seal_if_wanted(self, number: int) -> bool:
+        """Seal the gallery once, if its policy wants it now; whether it was.
+
+        Raises:
+            MienError, OSError: it could not be.
+        """
+        generation = self._generations.served.get(number)
+        if generation is None:
+            return False
+        with self._store.view() as view:
+            gallery = view.gallery_by_number(number)
+            policy = None if gallery is None else self._policy_of(gallery)
+            if gallery is None or policy is None:
+                return False
+            rows = gallery.rows
+        reason = wants_seal(rows, generation, policy)
+        if reason is None:
+            return False
+        # Views end soon, the rows of one stay: no page of LMDB waits for a seal.
+        directory = self._store.index_directory(number)
+        with self._generations.sealing:
+            with self._generations.holding(number, generation):
+                made = seal(directory, generation, rows, 1, merge_all=reason is SealReason.TOMBSTONES)
+            is_published = self._generations.publish(number, made, follows=generation)
+        logger.debug("gallery %d: %s: %d segments", number, reason.value, len(made.manifest.segments))
+        return is_published
+
+
+def caught_up(
+    store: Store, generations: Generations, number: int, generation: Generation, policy: RebuildPolicy
+) -> Generation:
+    """A generation that was just built, sealed until hardly a row is newer; the ones on the way are removed.
+
+    Raises:
+        MienError, OSError: as `seal`.
+    """
+    for _ in range(CATCHING_UP_ROUNDS_MAX):
+        rows = _rows_now(store, number)
+        if rows is None or wants_seal(rows, generation, policy) is not SealReason.TAIL:
+            break
+        made = seal(store.index_directory(number), generation, rows, 1)
+        generations.discard(number, generation.name)
+        generation = made
+    return generation
+
+
+def _rows_now(store: Store, number: int) -> GalleryRows | None:
+    with store.view() as view:
+        gallery = view.gallery_by_number(number)
+        return None if gallery is None else gallery.rows
