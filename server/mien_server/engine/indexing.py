@@ -51,6 +51,8 @@ SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
 RETRY_AFTER_S = 60.0
 """A gallery whose build failed is left alone this long."""
+FIRST_NICENESS = 5
+"""A gallery without a generation compares with every row until it has one: the first does not wait for idle times."""
 SCHEDULE_S = 60.0
 """How often galleries that nobody writes to are asked whether they are to be measured again."""
 
@@ -384,6 +386,8 @@ class Indexes:
             if gallery is None:
                 raise _gallery_gone()
             job = self._job(gallery, view.revision)
+            if number not in self.generations:
+                job = replace(job, niceness=FIRST_NICENESS)
             policy = self._policy_of(gallery)
         name = self._watched(BuildProcess.start(directory, job), operations).result()
         with self._store.view() as view:

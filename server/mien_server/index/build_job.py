@@ -38,6 +38,7 @@ class BuildJob:
         memory_bytes_max: the builder refuses to start when it would need more, mapped vectors not counted.
         seed: of the samples, and of training.
         measured: name of the generation that is to be measured again; empty when one is to be built.
+        niceness: of the builder's process, 0 to 19: how far it stands back behind whoever serves.
     """
 
     store_id: str
@@ -54,6 +55,7 @@ class BuildJob:
     memory_bytes_max: int = 8 << 30
     seed: int = 1
     measured: str = ""
+    niceness: int = 19
 
     @classmethod
     def from_rows(cls, rows: GalleryRows, store_id: str, gallery_number: int, model_fingerprint: str) -> Self:
@@ -129,4 +131,5 @@ _PLAIN_FIELDS = (
     "memory_bytes_max",
     "seed",
     "measured",
+    "niceness",
 )

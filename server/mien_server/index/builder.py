@@ -40,7 +40,6 @@ from mien_server.records.policies import IndexCode
 
 __all__ = ["build_generation", "main", "measure_generation"]
 
-LOWEST_PRIORITY = 19
 LIVE_ROWS_MIN = 256
 REPORTED_COMPONENTS = 64 * 1024 * 1024
 """Components added between two reports of progress."""
@@ -247,11 +246,12 @@ def _measured(
 
 def main(arguments: list[str]) -> int:
     """Entry of the builder process; 0 when the generation is in place."""
-    os.nice(LOWEST_PRIORITY)
     threading.Thread(target=_end_with_standard_input, daemon=True).start()
     try:
         job_path = Path(arguments[0])
-        _print(_done(BuildJob.read(job_path), job_path.parent))
+        job = BuildJob.read(job_path)
+        os.nice(job.niceness)
+        _print(_done(job, job_path.parent))
     except MienError as error:
         _print({"reason": error.reason, "message": error.message})
         return 1
