@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from mien_server.engine import Engine, EngineOptions
+from mien_server.engine import Engine, EngineOptions, sealing
 from mien_server.engine.types import (
     EnrollRows,
     GallerySpec,
@@ -21,7 +23,7 @@ from mien_server.engine.types import (
     Probes,
     SearchChoices,
 )
-from mien_server.index import RebuildPolicy
+from mien_server.index import Generation, RebuildPolicy
 from mien_server.records.deadline import Deadline
 from tests.unit_rows import nearest, unit_rows
 
@@ -205,3 +207,52 @@ def test_a_gallery_left_alone_is_not_sealed(store_path: Path, *, is_automatic: b
             time.sleep(1.0)
             assert state_of(engine).tail_rows == 900
         check(engine, 1900)
+
+
+def test_a_gallery_deleted_while_it_is_sealed(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was sealed for a gallery that has gone is not published, and no trouble stays."""
+    is_sealed_now = threading.Event()
+    with Engine.open(store_path, options()) as engine:
+        create(engine)
+        enroll(engine, 0, 1000)
+        wait_until(engine, is_sealed)
+        real = sealing.seal
+
+        def seal(*arguments: Any, **named: Any) -> Generation:
+            made = real(*arguments, **named)
+            engine.galleries.delete("g", force=True)
+            is_sealed_now.set()
+            return made
+
+        monkeypatch.setattr(sealing, "seal", seal)
+        enroll(engine, 1000, 1900)
+        assert is_sealed_now.wait(WAIT_TIME_MAX_S)
+        end_s = time.monotonic() + WAIT_TIME_MAX_S
+        while engine._context.indexes.generations or engine.degraded_reasons():
+            assert time.monotonic() < end_s
+            time.sleep(0.02)
+    with Engine.open(store_path, options()) as engine:
+        assert engine.server_info().galleries == ()
+
+
+def test_a_seal_that_the_disk_refuses_is_tried_again(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While nothing can be written the tail is searched exactly and the gallery says so; later it is sealed."""
+    monkeypatch.setattr(sealing, "RETRY_AFTER_S", 0.5)
+    with Engine.open(store_path, options()) as engine:
+        create(engine)
+        enroll(engine, 0, 1000)
+        wait_until(engine, is_sealed)
+        folder = store_path / "index" / "00000001"
+        # Where CURRENT is to be written there is a folder in the way.
+        (folder / "CURRENT.new").mkdir()
+        enroll(engine, 1000, 1900)
+        state = wait_until(engine, lambda state: state.kind is IndexStateKind.DEGRADED)
+        assert "not sealed" in state.detail
+        assert str(store_path) not in state.detail
+        assert engine.degraded_reasons()
+        check(engine, 1900)
+        (folder / "CURRENT.new").rmdir()
+        wait_until(engine, is_sealed)
+        assert engine.degraded_reasons() == []
+        check(engine, 1900)
+    assert len(folders(store_path)) == 2

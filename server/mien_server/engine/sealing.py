@@ -76,16 +76,23 @@ class Sealer:
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
-        while True:
-            with self._wake:
+        while (numbers := self._next()) is not None:
+            for number in numbers:
+                self._look(number)
+
+    def _next(self) -> set[int] | None:
+        """The galleries to look at, once there are any and they had time to settle; None when closing."""
+        with self._wake:
+            while True:
                 self._wake.wait_for(lambda: self._is_closing or bool(self._touched))
                 self._wake.wait_for(lambda: self._is_closing, SETTLE_S)
                 if self._is_closing:
-                    return
-                numbers, self._touched = self._touched, set()
-            for number in numbers:
-                if self._resting_until_s.get(number, 0.0) <= time.monotonic():
-                    self._look(number)
+                    return None
+                now_s = time.monotonic()
+                ready = {number for number in self._touched if self._resting_until_s.get(number, 0.0) <= now_s}
+                self._touched -= ready
+                if ready:
+                    return ready
 
     def _look(self, number: int) -> None:
         try:
