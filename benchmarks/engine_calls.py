@@ -24,6 +24,7 @@ __all__ = [
     "effort_of",
     "identify",
     "packed",
+    "packed_rows",
     "search",
 ]
 
@@ -37,7 +38,12 @@ Float32Array = npt.NDArray[np.float32]
 
 def packed(probes: Float32Array) -> Probes:
     """Probes [n, d] as they come out of a request."""
-    return Probes(embeddings=PackedEmbeddings(probes.tobytes(), probes.shape[1], len(probes)))
+    return Probes(embeddings=packed_rows(probes))
+
+
+def packed_rows(vectors: Float32Array) -> PackedEmbeddings:
+    """Embeddings [n, d] as they come out of a request."""
+    return PackedEmbeddings(vectors.tobytes(), vectors.shape[1], len(vectors))
 
 
 def search(engine: Engine, probes: Probes, *, explain: bool = False) -> NeighborsAnswer:
