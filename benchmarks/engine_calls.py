@@ -16,6 +16,7 @@ from mien_server.engine.types import (
     SearchChoices,
 )
 from mien_server.records.deadline import Deadline
+from mien_server.records.policies import DecisionPolicy
 
 __all__ = [
     "CANDIDATES",
@@ -52,11 +53,13 @@ def search(engine: Engine, probes: Probes, *, explain: bool = False) -> Neighbor
     return engine.recognition.search(GALLERY, probes, k=NEIGHBORS, choices=choices, deadline=Deadline())
 
 
-def identify(engine: Engine, probes: Probes, *, explain: bool = False) -> IdentificationAnswer:
-    """Candidates and decisions, hydrated, at the default effort."""
+def identify(
+    engine: Engine, probes: Probes, *, explain: bool = False, policy: DecisionPolicy | None = None
+) -> IdentificationAnswer:
+    """Candidates and decisions, hydrated, at the default effort; by the gallery's policy where none is given."""
     choices = SearchChoices(explain=explain)
     return engine.recognition.identify(
-        GALLERY, probes, candidate_count=CANDIDATES, choices=choices, deadline=Deadline()
+        GALLERY, probes, candidate_count=CANDIDATES, choices=choices, policy=policy, deadline=Deadline()
     )
 
 

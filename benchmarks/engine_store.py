@@ -12,9 +12,9 @@ from mien_server.engine.types import EnrollRows, GallerySpec, OperationInfo, Ope
 from mien_server.records.deadline import Deadline
 from mien_server.records.policies import IndexPolicy, VectorType
 
-__all__ = ["GALLERY", "create_gallery", "enroll", "rebuild"]
+__all__ = ["GALLERY", "create_gallery", "enroll", "rebuild", "start_rebuild", "wait_for"]
 
-WAIT_S = 3600.0
+POLL_S = 10.0
 
 
 def create_gallery(
@@ -44,10 +44,20 @@ def enroll(engine: Engine, vectors: npt.NDArray[np.float32], people: npt.NDArray
         raise RuntimeError(f"{outcome.enrolled_count} of {len(vectors)} rows were enrolled from row {first_row} on")
 
 
-def rebuild(engine: Engine) -> OperationInfo:
+def start_rebuild(engine: Engine) -> str:
+    """Begin to build the gallery's index; the operation's name."""
+    return engine.operations.rebuild_index(GALLERY).name
+
+
+def wait_for(engine: Engine, operation: str, timeout_s: float) -> OperationInfo:
+    """An operation when it is done, or as it stands when the time is up."""
+    return engine.operations.wait(operation, timeout_s, Deadline())
+
+
+def rebuild(engine: Engine) -> None:
     """Build the gallery's index and wait until it serves."""
-    operation = engine.operations.rebuild_index(GALLERY)
-    done = engine.operations.wait(operation.name, WAIT_S, Deadline())
+    operation = start_rebuild(engine)
+    while not (done := wait_for(engine, operation, POLL_S)).state.is_done:
+        pass
     if done.state is not OperationState.SUCCEEDED:
         raise RuntimeError(f"the index was not built: {done.state.name} {done.error}")
-    return done

@@ -10,7 +10,7 @@ import faiss as _untyped_faiss
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["ExactNearest", "blocks_of", "exact_nearest"]
+__all__ = ["ExactNearest", "StoredRows", "blocks_of", "exact_nearest"]
 
 faiss: Any = _untyped_faiss
 
