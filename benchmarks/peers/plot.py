@@ -1,7 +1,8 @@
 """`python -m benchmarks.peers.plot`: agreement against time for each case of build/bench/peers.json, as pictures.
 
-Every system is a line through its efforts; to the left and up is better. The axis is drawn by the share of mated probes
-that did *not* agree with exact search, so that .9, .99 and .999 lie equally far apart.
+Every system is a line through its efforts, those left out that cost more and agree less; to the left and up is better.
+The axis is drawn by the share of mated probes that did *not* agree with exact search, so that .9, .99 and .999 lie
+equally far apart.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _draw(name: str, case: dict[str, Any], path: Path) -> None:
         if "left_out" in peer:
             continue
         colour, marker = STYLES[peer_name]
-        efforts = sorted(peer["identification"], key=lambda one: float(one["mated"]["cpu_mean_ms"]))
+        efforts = _best(peer["identification"])
         times = [one["mated"]["cpu_mean_ms"] for one in efforts]
         missed = [max(MISSED_MIN, 1.0 - one["agreement"]) for one in efforts]
         width = 2.5 if peer_name == "mien" else 1.3
@@ -80,6 +81,15 @@ def _draw(name: str, case: dict[str, Any], path: Path) -> None:
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=DOTS_PER_INCH, metadata={"Title": name})
     pyplot.close(figure)
+
+
+def _best(efforts: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """From the cheapest to the dearest those that agree more often than every cheaper one; the cheapest of equals."""
+    best: list[dict[str, Any]] = []
+    for one in sorted(efforts, key=lambda one: float(one["mated"]["cpu_mean_ms"])):
+        if not best or one["agreement"] > best[-1]["agreement"]:
+            best.append(one)
+    return best
 
 
 def _is_within(value: float, axes: Any) -> bool:
