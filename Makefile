@@ -8,7 +8,7 @@ ROWS ?=
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-stress check fix proto bench clean light full
+.PHONY: help run test test-stress check fix proto bench bench-peers clean light full peers
 .SILENT:
 
 help: ## Say what there is
@@ -49,10 +49,17 @@ proto: full ## Generate the Python code of the .proto files
 bench: full ## Measure against FAISS and write build/bench/latest.json (ROWS=100000 for the quick form)
 	$(BIN)/python -m benchmarks.run $(if $(ROWS),--rows $(ROWS)) $(ARGS)
 
+bench-peers: peers ## Measure beside other systems, in .venv-peers (ROWS=200000; ARGS="--only scann")
+	.venv-peers/bin/python -m benchmarks.peers $(if $(ROWS),--rows $(ROWS)) $(ARGS)
+
 clean: ## Remove build products and caches; keep .venv
 	rm -rf build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
-	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './.venv*/*' -prune -exec rm -rf {} +
 
 light full:
 	PYTHON="$(PYTHON)" sh tools/environment.sh $@
+	mkdir -p build
+
+peers:
+	PYTHON="$(PYTHON)" sh benchmarks/peers/environment.sh
 	mkdir -p build

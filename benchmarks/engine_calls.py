@@ -16,6 +16,7 @@ from mien_server.engine.types import (
     SearchChoices,
 )
 from mien_server.records.deadline import Deadline
+from mien_server.records.policies import DecisionPolicy
 
 __all__ = [
     "CANDIDATES",
@@ -24,6 +25,7 @@ __all__ = [
     "effort_of",
     "identify",
     "packed",
+    "packed_rows",
     "search",
 ]
 
@@ -37,7 +39,12 @@ Float32Array = npt.NDArray[np.float32]
 
 def packed(probes: Float32Array) -> Probes:
     """Probes [n, d] as they come out of a request."""
-    return Probes(embeddings=PackedEmbeddings(probes.tobytes(), probes.shape[1], len(probes)))
+    return Probes(embeddings=packed_rows(probes))
+
+
+def packed_rows(vectors: Float32Array) -> PackedEmbeddings:
+    """Embeddings [n, d] as they come out of a request."""
+    return PackedEmbeddings(vectors.tobytes(), vectors.shape[1], len(vectors))
 
 
 def search(engine: Engine, probes: Probes, *, explain: bool = False) -> NeighborsAnswer:
@@ -46,11 +53,13 @@ def search(engine: Engine, probes: Probes, *, explain: bool = False) -> Neighbor
     return engine.recognition.search(GALLERY, probes, k=NEIGHBORS, choices=choices, deadline=Deadline())
 
 
-def identify(engine: Engine, probes: Probes, *, explain: bool = False) -> IdentificationAnswer:
-    """Candidates and decisions, hydrated, at the default effort."""
+def identify(
+    engine: Engine, probes: Probes, *, explain: bool = False, policy: DecisionPolicy | None = None
+) -> IdentificationAnswer:
+    """Candidates and decisions, hydrated, at the default effort; by the gallery's policy where none is given."""
     choices = SearchChoices(explain=explain)
     return engine.recognition.identify(
-        GALLERY, probes, candidate_count=CANDIDATES, choices=choices, deadline=Deadline()
+        GALLERY, probes, candidate_count=CANDIDATES, choices=choices, policy=policy, deadline=Deadline()
     )
 
 

@@ -18,12 +18,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["LONG_TAIL", "FacePopulation", "FaceSet", "face128", "face512"]
+__all__ = ["LONG_TAIL", "POPULATIONS", "FacePopulation", "FaceSet", "enrolment_order", "face128", "face512"]
 
 Float32Array = npt.NDArray[np.float32]
 UInt32Array = npt.NDArray[np.uint32]
@@ -85,14 +85,21 @@ class FacePopulation:
             shuffled: in random order, as a gallery grows; otherwise person by person.
         """
         generator = np.random.default_rng([self.seed, COUNT_STREAM])
-        if faces_per_identity == LONG_TAIL:
-            counts = np.minimum(generator.zipf(LONG_TAIL_EXPONENT, identity_count), LONG_TAIL_FACES_MAX)
-        else:
-            counts = np.full(identity_count, faces_per_identity)
+        counts = _face_counts(generator, identity_count, faces_per_identity)
         numbers = np.repeat(np.arange(identity_count, dtype=np.uint32), counts)
         if shuffled:
             generator.shuffle(numbers)
         return FaceSet(self._faces(numbers, FACE_STREAM), numbers)
+
+    def face_blocks(self, identity_numbers: UInt32Array) -> Iterator[FaceSet]:
+        """The faces of a gallery whose rows are these persons', some thousand rows at a time.
+
+        All blocks together are what one array of the whole gallery would be, to the bit, but only one of them is in
+        memory. Quick where neighbouring rows are of neighbouring persons, as in `enrolment_order`.
+        """
+        for _, first, last in _blocks(identity_numbers.size):
+            numbers = identity_numbers[first:last]
+            yield FaceSet(self._faces(numbers, FACE_STREAM, first // BLOCK_ROWS), numbers)
 
     def probes(self, identity_numbers: npt.ArrayLike, seed: int = 0) -> FaceSet:
         """One new face of each of these persons; `seed` gives others."""
@@ -124,11 +131,11 @@ class FacePopulation:
         centres += self.mean
         return centres
 
-    def _faces(self, numbers: UInt32Array, stream: int) -> Float32Array:
-        """One face for each entry: centre plus noise, normalised."""
+    def _faces(self, numbers: UInt32Array, stream: int, first_block: int = 0) -> Float32Array:
+        """One face for each entry: centre plus noise, normalised. The entries start at that block of the stream."""
         vectors = self._centres(numbers)
         for block, first, last in _blocks(numbers.size):
-            generator = np.random.default_rng([self.seed, stream, block])
+            generator = np.random.default_rng([self.seed, stream, first_block + block])
             noise = generator.standard_normal((last - first, self.dimension), dtype=np.float32) @ self.noise_basis
             scale = np.exp(self.noise_log_deviation * generator.standard_normal((last - first, 1), dtype=np.float32))
             if self.noise_norm_median:
@@ -137,6 +144,21 @@ class FacePopulation:
             faces += noise * scale
             faces /= np.linalg.norm(faces, axis=1, keepdims=True)
         return vectors
+
+
+def enrolment_order(row_count: int, faces_per_identity: int, seed: int = 0) -> UInt32Array:
+    """Whose face each row of a large gallery is, uint32 [row_count]: everybody's first face, then the second, ...
+
+    Args:
+        row_count: faces of the gallery; of the last person or round there may be fewer than of the others.
+        faces_per_identity: faces of each, or LONG_TAIL.
+        seed: of the long tail's counts.
+    """
+    counts = _face_counts(np.random.default_rng([seed, COUNT_STREAM]), row_count, faces_per_identity)
+    identity_count = int(np.searchsorted(np.cumsum(counts), row_count)) + 1
+    counts = counts[:identity_count]
+    rounds = [np.flatnonzero(counts > number).astype(np.uint32) for number in range(int(counts.max()))]
+    return np.concatenate(rounds)[:row_count]
 
 
 def face512(seed: int = 0, dimension: int = 512) -> FacePopulation:
@@ -175,6 +197,23 @@ def face128(seed: int = 0) -> FacePopulation:
         noise_norm_median=0.0,
         noise_log_deviation=0.19,
     )
+
+
+class MakesPopulation(Protocol):
+    """A population of a seed."""
+
+    def __call__(self, seed: int = 0) -> FacePopulation: ...
+
+
+POPULATIONS: Final[dict[str, MakesPopulation]] = {"face512": face512, "face128": face128}
+"""By the name that a command line gives them."""
+
+
+def _face_counts(generator: np.random.Generator, identity_count: int, faces_per_identity: int) -> npt.NDArray[np.int64]:
+    """How many faces each of that many persons has."""
+    if faces_per_identity == LONG_TAIL:
+        return np.minimum(generator.zipf(LONG_TAIL_EXPONENT, identity_count), LONG_TAIL_FACES_MAX)
+    return np.full(identity_count, faces_per_identity)
 
 
 def _power_law(dimension: int, exponent: float, participation_ratio: float | None = None) -> npt.NDArray[np.float64]:

@@ -1,11 +1,13 @@
 """Plain FAISS on the files of a store: the same index, the same rows, the same effort, nothing else.
 
 `IndexIVFPQFastScan.search` on the generation's own lists, all in one, then FAISS's own `knn_inner_products_by_idx` over
-the mapped float32 rows: what `IndexRefineFlat` does, without a second copy of the rows in memory.
+the mapped rows: what `IndexRefineFlat` does, without a second copy of the rows in memory. Rows of float16 are decoded
+first, each once a call, by FAISS's own scalar quantizer.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,20 +15,28 @@ import faiss as _untyped_faiss
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.exact import StoredRows, blocks_of, exact_nearest
+from mien_server.engine.types import Explanation
 from mien_server.index import current_generation
 from mien_server.index.manifest import QUANTIZER_FILE_NAME, Manifest, Stage, Staging, read_manifest
 from mien_server.index.plan import RESCORED_FOR_EACH_WANTED
+from mien_server.records.policies import VectorType
 from mien_server.storage.vector_file import VECTORS_OFFSET
 
-__all__ = ["RawFaiss", "faiss", "raw_index", "store_files"]
+__all__ = ["RawFaiss", "RawSearch", "faiss", "raw_index", "store_files", "stored_rows"]
 
 faiss: Any = _untyped_faiss
 
 Float32Array = npt.NDArray[np.float32]
 Int64Array = npt.NDArray[np.int64]
 
+RawSearch = Callable[[Float32Array, int], tuple[Int64Array, Float32Array]]
+"""Row numbers and inner products of probes [n, d], on that many threads."""
+
 GALLERY_FOLDER = "00000001"
 """The only gallery of a loaded store is its first."""
+VECTOR_TYPE_OFFSET = 16
+"""In the header of the vector file: a u32."""
 SAMPLE_ROWS_PER_LIST = 128
 KMEANS_ITERATIONS = 12
 ADDED_ROWS = 16_384
@@ -52,10 +62,8 @@ class RawFaiss:
         vectors, generation, _ = store_files(store)
         self.manifest = read_manifest(generation)
         self._index, self._trained = _read_index(generation, self.manifest)
-        shape = (self.manifest.rows, self.manifest.dimension)
-        self.rows: Float32Array = np.memmap(vectors, np.dtype("<f4"), "r", VECTORS_OFFSET, shape)
-        # FAISS wants a plain array.
-        self.rows = np.asarray(self.rows)
+        self.rows = stored_rows(vectors, self.manifest.rows, self.manifest.dimension)
+        self._decoder = faiss.ScalarQuantizer(self.manifest.dimension, faiss.ScalarQuantizer.QT_fp16)
 
     @property
     def index(self) -> Any:
@@ -69,23 +77,13 @@ class RawFaiss:
         faiss.omp_set_num_threads(threads)
         parameters = faiss.SearchParametersIVF(nprobe=lists)
         candidates = self._index.search(probes, rescored, params=parameters)[1]
-        numbers = np.empty((len(probes), k), np.int64)
-        products = np.empty((len(probes), k), np.float32)
-        pointer = faiss.swig_ptr
-        faiss.knn_inner_products_by_idx(
-            pointer(probes),
-            pointer(self.rows),
-            pointer(candidates),
-            probes.shape[1],
-            len(probes),
-            len(self.rows),
-            rescored,
-            k,
-            pointer(products),
-            pointer(numbers),
-            rescored,
-        )
-        return numbers, products
+        if self.rows.dtype == np.float32:
+            return _best_by_number(probes, self.rows, candidates, k)
+        wanted, positions = np.unique(candidates, return_inverse=True)
+        padded = int(wanted[0] < 0)
+        decoded = self._decoder.decode(self.rows[wanted[padded:]].view(np.uint8))
+        numbers, products = _best_by_number(probes, decoded, positions.reshape(candidates.shape) - padded, k)
+        return np.where(numbers < 0, -1, wanted[padded + numbers]), products
 
     def search_staged(
         self, probes: Float32Array, k: int, *, staging: Staging, decision_similarity: float, threads: int
@@ -102,11 +100,54 @@ class RawFaiss:
             numbers[undecided], products[undecided] = scan(probes[undecided], staging.full)
         return numbers, products
 
+    def at_effort(self, found: Explanation, k: int, decision_similarity: float) -> RawSearch:
+        """The same search as one that the engine explained: its lists and short list, or its stages."""
+        staging = self.manifest.staging if "staged" in found.plan else None
+        if staging is None:
+            lists, rescored = found.lists_scanned, found.rows_rescored
+            return lambda some, threads: self.search(some, k, lists=lists, rescored=rescored, threads=threads)
+        return lambda some, threads: self.search_staged(
+            some, k, staging=staging, decision_similarity=decision_similarity, threads=threads
+        )
+
     def exact_best(self, probes: Float32Array, threads: int) -> tuple[Int64Array, Float32Array]:
         """The row of the largest inner product with each probe and that product, both [n], by comparing with all."""
-        faiss.omp_set_num_threads(threads)
-        products, numbers = faiss.knn(probes, self.rows, 1, metric=faiss.METRIC_INNER_PRODUCT)
-        return numbers[:, 0], products[:, 0]
+        best = exact_nearest(blocks_of(self.rows), probes, 1, threads)
+        return best.rows[:, 0], best.similarities[:, 0]
+
+
+def stored_rows(vectors: Path, row_count: int, dimension: int) -> StoredRows:
+    """The first rows of a vector file, mapped: float32 or float16, as they are stored."""
+    stored_bytes = vectors.open("rb").read(VECTORS_OFFSET)
+    vector_type = VectorType(int.from_bytes(stored_bytes[VECTOR_TYPE_OFFSET : VECTOR_TYPE_OFFSET + 4], "little"))
+    component = np.dtype("<f4" if vector_type is VectorType.FLOAT32 else "<f2")
+    # FAISS wants a plain array.
+    rows: StoredRows = np.asarray(np.memmap(vectors, component, "r", VECTORS_OFFSET, (row_count, dimension)))
+    return rows
+
+
+def _best_by_number(
+    probes: Float32Array, rows: StoredRows, candidates: Int64Array, k: int
+) -> tuple[Int64Array, Float32Array]:
+    """The k best of each probe's candidates [n, c], which are numbers of float32 rows."""
+    numbers = np.empty((len(probes), k), np.int64)
+    products = np.empty((len(probes), k), np.float32)
+    count = candidates.shape[1]
+    pointer = faiss.swig_ptr
+    faiss.knn_inner_products_by_idx(
+        pointer(probes),
+        pointer(rows),
+        pointer(candidates),
+        probes.shape[1],
+        len(probes),
+        len(rows),
+        count,
+        k,
+        pointer(products),
+        pointer(numbers),
+        count,
+    )
+    return numbers, products
 
 
 def _read_index(generation: Path, manifest: Manifest) -> tuple[Any, Any]:

@@ -68,21 +68,10 @@ def _pair(engine: Engine, raw: RawFaiss, probes: Float32Array, verb: str) -> _Pa
     k = engine_calls.NEIGHBORS if verb == "search" else engine_calls.FACES_FOR_CANDIDATES
     staging = raw.manifest.staging if "staged" in found.plan else None
     effort = f"{found.lists_scanned} of {found.lists_total} lists, {found.rows_rescored} rows rescored"
-    if staging is None:
-        lists, rescored = found.lists_scanned, found.rows_rescored
-
-        def theirs(some: Float32Array, threads: int) -> object:
-            return raw.search(some, k, lists=lists, rescored=rescored, threads=threads)
-
-    else:
+    if staging is not None:
         stages = f"{staging.first.lists} lists, then {staging.full.lists} for those in doubt"
         effort = f"{effort} on average (stages in both: {stages})"
-
-        def theirs(some: Float32Array, threads: int) -> object:
-            return raw.search_staged(
-                some, k, staging=staging, decision_similarity=THRESHOLD_SIMILARITY, threads=threads
-            )
-
+    theirs = raw.at_effort(found, k, THRESHOLD_SIMILARITY)
     return _Pair(verb, lambda some: one_call(engine, some), theirs, f"k = {k}, {effort}")
 
 
