@@ -27,7 +27,7 @@ from mien_server.engine.types import (
 from mien_server.engine.validation import check_filter
 from mien_server.errors import Cancelled, InvalidArgument, LimitExceeded
 from mien_server.records.deadline import Deadline
-from mien_server.storage import GalleryView
+from mien_server.storage import GalleryView, postings
 
 DIMENSION = 8
 PEOPLE = 120
@@ -86,7 +86,7 @@ def chosen(view: GalleryView, row_filter: Filter, deadline: Deadline | None = No
     [
         Filter(conditions=(Condition(LABEL, "number", number_range=(0.0, None)),)),
         Filter(conditions=(Condition(LABEL, "number", one_of=tuple(str(number) for number in range(50))),)),
-        Filter(conditions=(MISSING,)),
+        Filter(conditions=(Condition(LABEL, "number", exists=True),)),
         Filter(conditions=(Condition(ConditionSubject.IDENTITY_CREATE_TIME, time_range_us=EVER),)),
         Filter(conditions=(Condition(ConditionSubject.FACE_CREATE_TIME, time_range_us=EVER),)),
         Filter(identity_ids=tuple(f"p{number}" for number in range(40))),
@@ -97,7 +97,8 @@ def test_a_filter_stops_when_the_caller_went_away(
     view: GalleryView, row_filter: Filter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every kind of work of a filter notices a cancellation in its midst, not only before or after."""
-    monkeypatch.setattr(filters, "SCAN_BLOCK_ROWS", 16)
+    monkeypatch.setattr(postings, "BLOCK_RECORDS", 16)
+    monkeypatch.setattr(filters, "LOOKUP_ROWS", 0)
     assert chosen(view, row_filter)
     patience = Patience(checks=3)
     with pytest.raises(Cancelled):
@@ -109,7 +110,6 @@ def test_a_pass_over_all_rows_stops_when_the_caller_went_away(
     view: GalleryView, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where the rows of many people are found by one pass over all rows, it is done in blocks, with the same answer."""
-    monkeypatch.setattr(filters, "NARROW_IDENTITIES_MAX", 10)
     monkeypatch.setattr(filters, "PASS_BLOCK_ROWS", 16)
     even = Filter(identity_labels={"parity": "0"}, excluded_identity_ids=("p4",))
     assert chosen(view, even) == set(range(0, PEOPLE, 2)) - {4}
@@ -119,12 +119,13 @@ def test_a_pass_over_all_rows_stops_when_the_caller_went_away(
 
 def test_all_identities_are_read_once_for_all_conditions(view: GalleryView, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second condition that needs every identity does not read them all again."""
-    monkeypatch.setattr(filters, "SCAN_BLOCK_ROWS", 10)
-    once, thrice = Patience(), Patience()
-    chosen(view, Filter(conditions=(MISSING,)), once.deadline())
-    created = Condition(ConditionSubject.IDENTITY_CREATE_TIME, time_range_us=EVER)
-    chosen(view, Filter(conditions=(MISSING, replace(MISSING, key="none"), created)), thrice.deadline())
-    assert thrice.asked - once.asked < PEOPLE / 10
+    monkeypatch.setattr(postings, "BLOCK_RECORDS", 10)
+    once, twice = Patience(), Patience()
+    early = Condition(ConditionSubject.IDENTITY_CREATE_TIME, time_range_us=EVER)
+    late = replace(early, time_range_us=(1, None))
+    chosen(view, Filter(conditions=(early,)), once.deadline())
+    chosen(view, Filter(conditions=(early, late)), twice.deadline())
+    assert twice.asked - once.asked < PEOPLE / 10
 
 
 def test_exclusions_hold_alone_and_with_other_parts(view: GalleryView) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mien_server.config.limits import Limits
 from mien_server.embedding import Calibration, EmbeddingService, RecipeDescription
+from mien_server.engine.filter_cache import FilterCache
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.types import IndexState, RequestToken
@@ -29,11 +30,12 @@ def now_us() -> int:
 
 @dataclass(frozen=True, slots=True)
 class GallerySnapshot:
-    """A gallery, its store at one revision and a generation no newer than that."""
+    """A gallery, its store at one revision and a generation no newer than that; and what filters found out before."""
 
     view: StoreView
     gallery: GalleryView
     generation: Generation | None
+    filters: FilterCache
 
     @property
     def revision(self) -> int:
@@ -49,6 +51,7 @@ class EngineContext:
     store: Store
     indexes: Indexes
     embedding: EmbeddingService
+    filters: FilterCache = field(default_factory=FilterCache)
 
     @property
     def limits(self) -> Limits:
@@ -67,7 +70,7 @@ class EngineContext:
         generations: Mapping[int, Generation] = self.indexes.generations
         with self.store.view(min_revision) as view:
             found = view.gallery(gallery)
-            yield GallerySnapshot(view, found, generations.get(found.number))
+            yield GallerySnapshot(view, found, generations.get(found.number), self.filters)
 
     def index_state(self, gallery: GalleryView) -> IndexState:
         """How the gallery is searched now."""

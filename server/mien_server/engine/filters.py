@@ -1,35 +1,54 @@
-"""From a filter to the rows it allows, exactly, in the snapshot of the search. Filters were checked at the edge."""
+"""From a filter to the rows it allows, exactly, in the snapshot of the search. Filters were checked at the edge.
+
+Each condition becomes a set of rows, or of identities and then of rows. These sets are kept and grow with the gallery;
+FilterCache says how. Lists of identity ids are looked up anew for each call.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import TypeVar
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
+from mien_server.engine.filter_cache import Column, FilterCache, Found
+from mien_server.engine.row_sets import (
+    Bitmap,
+    Flags,
+    Numbers,
+    RowSet,
+    complement,
+    intersection,
+    rows_flagged,
+    rows_numbered,
+)
 from mien_server.engine.types import Condition, ConditionSubject, Filter
 from mien_server.records.deadline import Deadline
-from mien_server.storage import GalleryView
+from mien_server.storage import GalleryView, Subject, ValueKind
 
 __all__ = ["IdentityChoice", "allowed_identities", "allowed_rows"]
 
-Numbers = npt.NDArray[np.uint32]
-Ordinals = npt.NDArray[np.int64]
-Bitmap = npt.NDArray[np.uint8]
-Flags = npt.NDArray[np.bool_]
-Item = TypeVar("Item", np.uint32, np.int64)
-
 NO_DEADLINE = Deadline()
-NARROW_IDENTITIES_MAX = 1000
-"""Up to this many identities their rows are looked up one identity at a time; more are found by one pass over all."""
+LOOKUP_ROWS = 5000
+"""Looking up the rows of one identity costs as much as passing over so many rows in memory."""
 SCAN_BLOCK_ROWS = 65_536
-"""Records read between two looks at the deadline."""
-PASS_BLOCK_ROWS = 1 << 23
-"""Rows in memory passed over between two looks at the deadline; a multiple of 8, for blocks end with a byte."""
+"""Ordinals of one identity read between two looks at the deadline."""
+PASS_BLOCK_ROWS = 1 << 22
+"""Rows in memory passed over between two looks at the deadline."""
+READ_ANEW_SHARE = 0.125
+"""When more than this share of all labels is new, all are read from their index rather than the new from records."""
 
-_IDENTITY_SUBJECTS = {ConditionSubject.IDENTITY_LABEL, ConditionSubject.IDENTITY_CREATE_TIME}
+NO_TIME = -(2**63)
+"""Of a number that nobody has: before every time."""
+
+_SUBJECTS = {
+    ConditionSubject.IDENTITY_LABEL: Subject.IDENTITY,
+    ConditionSubject.IDENTITY_CREATE_TIME: Subject.IDENTITY,
+    ConditionSubject.FACE_LABEL: Subject.FACE,
+    ConditionSubject.FACE_CREATE_TIME: Subject.FACE,
+}
+_TIMES = {ConditionSubject.IDENTITY_CREATE_TIME, ConditionSubject.FACE_CREATE_TIME}
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +56,7 @@ class IdentityChoice:
     """Which identities a filter allows, exclusions applied.
 
     Attributes:
-        numbers: identity numbers, uint32 [n], ascending.
+        numbers: identity numbers, int64 [n], ascending; identities that exist.
         is_inverted: all identities but these are allowed.
     """
 
@@ -53,51 +72,38 @@ class IdentityChoice:
         is_allowed: Flags = table[np.minimum(numbers, last)]
         return is_allowed
 
-
-@dataclass(slots=True)
-class _Scope:
-    """What the parts of one filter share."""
-
-    view: GalleryView
-    deadline: Deadline
-    _identities: tuple[Numbers, Ordinals] | None = field(default=None)
-
-    def identities(self) -> tuple[Numbers, Ordinals]:
-        """Every identity's number, uint32 [n], and time of creation in microseconds, int64 [n]; read once."""
-        if self._identities is None:
-            numbers: list[int] = []
-            times_us: list[int] = []
-            after = ""
-            self.deadline.check()
-            while page := self.view.identities(after, SCAN_BLOCK_ROWS):
-                numbers += [record.number for _, record in page]
-                times_us += [record.create_time_us for _, record in page]
-                after = page[-1][0]
-                self.deadline.check()
-            self._identities = np.array(numbers, dtype=np.uint32), np.array(times_us, dtype=np.int64)
-        return self._identities
+    def count(self, identity_count: int) -> int:
+        """How many of so many identities are allowed."""
+        return identity_count - self.numbers.size if self.is_inverted else self.numbers.size
 
 
-def allowed_rows(view: GalleryView, row_filter: Filter, deadline: Deadline = NO_DEADLINE) -> Bitmap | None:
+def allowed_rows(
+    view: GalleryView, row_filter: Filter, deadline: Deadline = NO_DEADLINE, cache: FilterCache | None = None
+) -> Bitmap | None:
     """Rows that the filter allows as a little-endian bitmap like GalleryRows.live; None when it holds for all.
+
+    Deleted rows may be among them.
 
     Args:
         row_filter: one that `check_filter` let pass.
+        cache: what earlier calls found out; None keeps nothing.
 
     Raises:
         Cancelled, DeadlineExceeded: between blocks of the work.
     """
-    scope = _Scope(view, deadline)
-    allowed: Bitmap | None = None
-    choice = _identity_choice(scope, row_filter)
-    if choice is not None:
-        rows = _rows_of_identities(scope, choice.numbers)
-        allowed = ~rows if choice.is_inverted else rows
-    for condition in row_filter.conditions:
-        if condition.subject not in _IDENTITY_SUBJECTS:
-            found = _face_condition(scope, condition)
-            allowed = found if allowed is None else allowed & found
-    return allowed
+    resolver = _Resolver(view, deadline, cache or FilterCache())
+    row_count = view.rows.row_count
+    allowed: RowSet | None = None
+    if row_filter.identity_ids:
+        allowed = resolver.rows_of(_numbers_of(view, row_filter.identity_ids))
+    for condition in _conditions(row_filter):
+        found = resolver.matching_rows(condition)
+        allowed = found if allowed is None else intersection(allowed, found)
+    excluded = _numbers_of(view, row_filter.excluded_identity_ids)
+    if excluded.size:
+        others = complement(resolver.rows_of(excluded), row_count)
+        allowed = others if allowed is None else intersection(allowed, others)
+    return None if allowed is None else allowed.bitmap(row_count)
 
 
 def allowed_identities(
@@ -111,137 +117,195 @@ def allowed_identities(
     Raises:
         Cancelled, DeadlineExceeded: between blocks of the work.
     """
-    return _identity_choice(_Scope(view, deadline), row_filter)
-
-
-def _identity_choice(scope: _Scope, row_filter: Filter) -> IdentityChoice | None:
-    numbers: Numbers | None = None
-    if row_filter.identity_ids:
-        numbers = _numbers_of(scope.view, row_filter.identity_ids)
-    for key, value in row_filter.identity_labels.items():
-        scope.deadline.check()
-        numbers = _intersection(numbers, scope.view.identities_with_label(key, value))
-    for condition in row_filter.conditions:
-        if condition.subject in _IDENTITY_SUBJECTS:
-            numbers = _intersection(numbers, _identity_condition(scope, condition))
-    excluded = _numbers_of(scope.view, row_filter.excluded_identity_ids)
+    # What a cache keeps may name identities that were deleted since: they have no rows, but they would be listed.
+    resolver = _Resolver(view, deadline, FilterCache())
+    numbers = _numbers_of(view, row_filter.identity_ids) if row_filter.identity_ids else None
+    excluded = [_numbers_of(view, row_filter.excluded_identity_ids)]
+    for condition in _conditions(row_filter):
+        if _SUBJECTS[condition.subject] is Subject.FACE:
+            continue
+        if condition.exists is False:
+            excluded.append(resolver.matching(replace(condition, exists=True)).numbers())
+            continue
+        found = resolver.matching(condition).numbers()
+        numbers = found if numbers is None else np.intersect1d(numbers, found, assume_unique=True)
+    gone = np.unique(np.concatenate(excluded))
     if numbers is not None:
-        return IdentityChoice(np.setdiff1d(numbers, excluded), is_inverted=False)
-    return IdentityChoice(excluded, is_inverted=True) if excluded.size else None
+        return IdentityChoice(np.setdiff1d(numbers, gone, assume_unique=True), is_inverted=False)
+    return IdentityChoice(gone, is_inverted=True) if gone.size else None
 
 
-def _intersection(left: Numbers | None, right: Numbers) -> Numbers:
-    return right if left is None else np.intersect1d(left, right)
+def _conditions(row_filter: Filter) -> list[Condition]:
+    """All conditions, plain labels of identities among them."""
+    plain = row_filter.identity_labels.items()
+    equal = [Condition(ConditionSubject.IDENTITY_LABEL, key, one_of=(value,)) for key, value in plain]
+    return [*equal, *row_filter.conditions]
 
 
 def _numbers_of(view: GalleryView, identity_ids: Iterable[str]) -> Numbers:
     records = view.identities_by_id(list(identity_ids)).values()
-    return np.unique(np.array([record.number for record in records], dtype=np.uint32))
+    return np.unique(np.array([record.number for record in records], dtype=np.int64))
 
 
-def _rows_of_identities(scope: _Scope, numbers: Numbers) -> Bitmap:
-    row_numbers = scope.view.rows.identity_numbers
-    if numbers.size <= NARROW_IDENTITIES_MAX:
-        parts = [ordinals for number in numbers for ordinals in _faces_of(scope, int(number))]
-        return _bitmap_of(_joined(parts, np.int64), len(row_numbers))
-    choice = IdentityChoice(numbers, is_inverted=False)
-    packed = []
-    for start in range(0, len(row_numbers), PASS_BLOCK_ROWS):
-        scope.deadline.check()
-        is_allowed = choice.allows(row_numbers[start : start + PASS_BLOCK_ROWS])
-        packed.append(np.packbits(is_allowed, bitorder="little"))
-    return np.concatenate(packed) if packed else np.zeros(0, np.uint8)
+class _Resolver:
+    """Finds what conditions mean in one snapshot."""
 
+    def __init__(self, view: GalleryView, deadline: Deadline, cache: FilterCache) -> None:
+        self._view = view
+        self._postings = view.postings
+        self._facts = self._postings.facts
+        self._deadline = deadline
+        self._cache = cache
 
-def _faces_of(scope: _Scope, number: int) -> Iterable[Ordinals]:
-    """The ordinals of an identity's faces, a block at a time."""
-    after = -1
-    scope.deadline.check()
-    while (ordinals := scope.view.faces_of(number, after, SCAN_BLOCK_ROWS)).size:
-        yield ordinals
-        if len(ordinals) < SCAN_BLOCK_ROWS:
-            return
-        after = int(ordinals[-1])
-        scope.deadline.check()
+    def matching_rows(self, condition: Condition) -> RowSet:
+        """The rows that a condition on a face, or on the identity it belongs to, allows; deleted ones perhaps."""
+        if condition.exists is False:
+            return complement(self.matching_rows(replace(condition, exists=True)), self._facts.row_count)
+        if _SUBJECTS[condition.subject] is Subject.FACE:
+            return self.matching(condition)
 
+        def find(first: int) -> RowSet:
+            return rows_flagged(self._owned_by(self.matching(condition), first), first)
 
-def _bitmap_of(ordinals: Ordinals, row_count: int) -> Bitmap:
-    mask = np.zeros(row_count, dtype=bool)
-    mask[ordinals] = True
-    return np.packbits(mask, bitorder="little")
+        key = ("rows", self._view.number, condition)
+        depends = condition.subject is ConditionSubject.IDENTITY_LABEL
+        return self._grown(key, self._facts.row_count, find, relabelled=depends, moved=True)
 
+    def matching(self, condition: Condition) -> RowSet:
+        """The rows or identity numbers, by the condition's subject, that pass its test, which is not `exists` false."""
+        subject = _SUBJECTS[condition.subject]
+        extent = self._postings.extent(subject)
 
-def _is_in_range(value: float, bounds: tuple[float | None, float | None]) -> bool:
-    minimum, maximum = bounds
-    return (minimum is None or value >= minimum) and (maximum is None or value <= maximum)
+        def find(first: int) -> RowSet:
+            if condition.one_of is not None:
+                return rows_numbered(self._labelled(subject, condition.key, condition.one_of, first), extent)
+            if condition.time_range_us is not None:
+                return rows_flagged(self._made_within(subject, condition.time_range_us, first, extent), first)
+            return rows_flagged(self._valued(subject, condition, first, extent), first)
 
+        depends = condition.subject is ConditionSubject.IDENTITY_LABEL
+        return self._grown(("matching", self._view.number, condition), extent, find, relabelled=depends, moved=False)
 
-def _passes(value: str, condition: Condition) -> bool:
-    """Whether a label's value passes the condition's test, which is no set of values."""
-    if condition.number_range is not None:
-        try:
-            number = float(value)
-        except ValueError:
-            return False
-        return _is_in_range(number, condition.number_range)
-    return True
+    def rows_of(self, identity_numbers: Numbers) -> RowSet:
+        """The rows of these identities."""
+        row_count = self._facts.row_count
+        if identity_numbers.size * LOOKUP_ROWS <= row_count:
+            parts = [ordinals for number in identity_numbers.tolist() for ordinals in self._faces_of(number)]
+            return rows_numbered(np.concatenate([np.zeros(0, np.int64), *parts]), row_count)
+        identities = rows_numbered(identity_numbers, self._facts.next_identity_number)
+        return rows_flagged(self._owned_by(identities, 0), 0)
 
+    def _grown(
+        self, key: Hashable, extent: int, find: Callable[[int], RowSet], *, relabelled: bool, moved: bool
+    ) -> RowSet:
+        """A set from the cache, with what was written since; `find` tells those from a first number up to the extent.
 
-def _time_bounds(condition: Condition) -> tuple[int, int]:
-    start, end = condition.time_range_us or (None, None)
-    return (-(2**62) if start is None else start), (2**62 if end is None else end)
+        Numbers beyond the extent may be in it.
+        """
+        found = self._cache.get(key)
+        if found is None or not found.holds_in(self._facts, relabelled=relabelled, moved=moved):
+            value = find(0)
+        else:
+            assert not isinstance(found.value, Column)
+            if found.extent >= extent:
+                return found.value
+            value = found.value.extended(find(found.extent), extent)
+        self._cache.put(key, Found(self._facts, extent, value))
+        return value
 
+    def _owned_by(self, identities: RowSet, first: int) -> Flags:
+        """For each row from `first` on whether it is of one of these identities."""
+        table = identities.flags(self._facts.next_identity_number)
+        owners = self._view.rows.identity_numbers
+        parts = []
+        for start in range(first, len(owners), PASS_BLOCK_ROWS):
+            self._deadline.check()
+            parts.append(table[owners[start : start + PASS_BLOCK_ROWS]])
+        return np.concatenate([np.zeros(0, np.bool_), *parts])
 
-def _postings(
-    scope: _Scope,
-    condition: Condition,
-    having: Callable[[str, str], npt.NDArray[Item]],
-    every_value: Callable[[str], list[tuple[str, npt.NDArray[Item]]]],
-) -> list[npt.NDArray[Item]]:
-    """Who carries a value of the label that passes, value by value: looked up one by one, or chosen among all."""
-    parts: list[npt.NDArray[Item]] = []
-    if condition.one_of is not None:
-        for value in sorted(frozenset(condition.one_of)):
-            scope.deadline.check()
-            parts.append(having(condition.key, value))
-    else:
-        for value, postings in every_value(condition.key):
-            scope.deadline.check()
-            if _passes(value, condition):
-                parts.append(postings)
-    return parts
+    def _faces_of(self, number: int) -> Iterable[Numbers]:
+        """The ordinals of an identity's faces, a block at a time."""
+        after = -1
+        self._deadline.check()
+        while (ordinals := self._view.faces_of(number, after, SCAN_BLOCK_ROWS)).size:
+            yield ordinals
+            if len(ordinals) < SCAN_BLOCK_ROWS:
+                return
+            after = int(ordinals[-1])
+            self._deadline.check()
 
+    def _labelled(self, subject: Subject, key: str, values: tuple[str, ...], first: int) -> Numbers:
+        """Numbers from `first` on whose label has one of these values, in any order."""
+        parts = [np.zeros(0, np.int64)]
+        for value in sorted(frozenset(values)):
+            self._deadline.check()
+            for block in self._postings.labelled(subject, key, value, first):
+                parts.append(block)
+                self._deadline.check()
+        return np.concatenate(parts)
 
-def _identity_condition(scope: _Scope, condition: Condition) -> Numbers:
-    if condition.subject is ConditionSubject.IDENTITY_CREATE_TIME:
-        start, end = _time_bounds(condition)
-        numbers, times_us = scope.identities()
-        return np.unique(numbers[(times_us >= start) & (times_us < end)])
-    parts = _postings(scope, condition, scope.view.identities_with_label, scope.view.identity_labels)
-    found = _joined(parts, np.uint32)
-    return np.setdiff1d(scope.identities()[0], found) if condition.exists is False else np.unique(found)
+    def _made_within(self, subject: Subject, bounds: tuple[int | None, int | None], first: int, extent: int) -> Flags:
+        """For each number from `first` on whether it was made in the range."""
+        start, end = bounds
+        low, high = NO_TIME + 1 if start is None else start, 2**63 - 1 if end is None else end
+        parts = [
+            (times >= low) & (times < high) for (times,) in self._times(subject, extent).blocks_from(first, extent)
+        ]
+        return np.concatenate([np.zeros(0, np.bool_), *parts])
 
+    def _valued(self, subject: Subject, condition: Condition, first: int, extent: int) -> Flags:
+        """For each number from `first` on whether it carries the label, with a number in the range if one is given."""
+        parts = [np.zeros(0, np.bool_)]
+        for kinds, values in self._values(subject, condition.key, extent).blocks_from(first, extent):
+            if condition.number_range is None:
+                parts.append(kinds != ValueKind.ABSENT)
+                continue
+            minimum, maximum = condition.number_range
+            is_inside = kinds == ValueKind.NUMBER
+            if minimum is not None:
+                is_inside &= values >= minimum
+            if maximum is not None:
+                is_inside &= values <= maximum
+            parts.append(is_inside)
+        return np.concatenate(parts)
 
-def _face_condition(scope: _Scope, condition: Condition) -> Bitmap:
-    row_count = scope.view.rows.row_count
-    if condition.subject is ConditionSubject.FACE_CREATE_TIME:
-        return _bitmap_of(_rows_created(scope, *_time_bounds(condition)), row_count)
-    parts = _postings(scope, condition, scope.view.faces_with_label, scope.view.face_labels)
-    bitmap = _bitmap_of(_joined(parts, np.int64), row_count)
-    return ~bitmap if condition.exists is False else bitmap
+    def _times(self, subject: Subject, extent: int) -> Column:
+        """When each number below the extent was made, int64."""
+        key = ("times", self._view.number, subject)
+        column, first = self._known(key, relabelled=False)
+        if first >= extent:
+            return column
+        times = np.full(extent - first, NO_TIME, np.int64)
+        for numbers, made_us in self._postings.times_from(subject, first):
+            times[numbers - first] = made_us
+            self._deadline.check()
+        return self._keep(key, extent, column.extended((times,)))
 
+    def _values(self, subject: Subject, label: str, extent: int) -> Column:
+        """What each number below the extent has as this label: its kind, uint8, and its value, float64."""
+        key = ("values", self._view.number, subject, label)
+        column, first = self._known(key, relabelled=subject is Subject.IDENTITY)
+        if first >= extent:
+            return column
+        if extent - first > READ_ANEW_SHARE * extent:
+            column, first = Column(), 0
+            blocks = self._postings.labels(subject, label)
+        else:
+            blocks = self._postings.labels_from(subject, label, first)
+        kinds, values = np.zeros(extent - first, np.uint8), np.zeros(extent - first)
+        for numbers, found_kinds, found_values in blocks:
+            kinds[numbers - first], values[numbers - first] = found_kinds, found_values
+            self._deadline.check()
+        return self._keep(key, extent, column.extended((kinds, values)))
 
-def _rows_created(scope: _Scope, start_us: int, end_us: int) -> Ordinals:
-    found: list[Ordinals] = []
-    after = -1
-    scope.deadline.check()
-    while (ordinals := scope.view.live_ordinals(after, SCAN_BLOCK_ROWS)).size:
-        times = scope.view.heads(ordinals).create_times_us
-        found.append(ordinals[(times >= start_us) & (times < end_us)])
-        after = int(ordinals[-1])
-        scope.deadline.check()
-    return _joined(found, np.int64)
+    def _known(self, key: Hashable, *, relabelled: bool) -> tuple[Column, int]:
+        """A column from the cache and its extent; an empty one where nothing holds in this snapshot."""
+        found = self._cache.get(key)
+        if found is None or not found.holds_in(self._facts, relabelled=relabelled, moved=False):
+            return Column(), 0
+        assert isinstance(found.value, Column)
+        return found.value, found.extent
 
-
-def _joined(parts: list[npt.NDArray[Item]], dtype: type[Item]) -> npt.NDArray[Item]:
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+    def _keep(self, key: Hashable, extent: int, column: Column) -> Column:
+        self._cache.put(key, Found(self._facts, extent, column))
+        return column

@@ -212,7 +212,7 @@ def explanation(report: SearchReport, watch: Stopwatch) -> Explanation:
 
 def filter_rows(snapshot: GallerySnapshot, row_filter: Filter, deadline: Deadline) -> npt.NDArray[np.uint8] | None:
     """Rows that a filter allows; None for all."""
-    return None if row_filter.is_empty else allowed_rows(snapshot.gallery, row_filter, deadline)
+    return None if row_filter.is_empty else allowed_rows(snapshot.gallery, row_filter, deadline, snapshot.filters)
 
 
 def search_faces(

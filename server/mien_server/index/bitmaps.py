@@ -6,9 +6,12 @@ import numpy as np
 
 from mien_server.index.request import Int64Array, UInt8Array
 
-__all__ = ["intersection", "set_count", "set_ordinals", "slice_bits"]
+__all__ = ["bitmap_of", "intersection", "set_count", "set_ordinals", "slice_bits"]
 
 BITS_PER_BYTE = 8
+
+DENSE_BYTES_SHARE = 2
+"""When more than one in so many bytes has a bit set, all are unpacked."""
 
 
 def set_count(bitmap: UInt8Array, first: int, last: int) -> int:
@@ -18,10 +21,12 @@ def set_count(bitmap: UInt8Array, first: int, last: int) -> int:
 
 def _set_before(bitmap: UInt8Array, last: int) -> int:
     whole_bytes, bits = divmod(last, BITS_PER_BYTE)
-    # Summing as words of eight bytes is several times faster than byte by byte.
-    whole_words = min(whole_bytes, bitmap.size) // 8 * 8
-    count = int(np.bitwise_count(np.frombuffer(bitmap, np.uint64, whole_words // 8)).sum()) if whole_words else 0
-    count += int(np.bitwise_count(bitmap[whole_words:whole_bytes]).sum())
+    whole_bytes = min(whole_bytes, bitmap.size)
+    # Counting words of eight bytes is several times faster than byte by byte.
+    whole_words = whole_bytes // 8 * 8
+    count = int(np.bitwise_count(bitmap[:whole_words].view(np.uint64)).sum(dtype=np.uint32)) if whole_words else 0
+    if whole_words < whole_bytes:
+        count += int(np.bitwise_count(bitmap[whole_words:whole_bytes]).sum(dtype=np.uint32))
     if bits and whole_bytes < bitmap.size:
         count += (int(bitmap[whole_bytes]) & ((1 << bits) - 1)).bit_count()
     return count
@@ -31,14 +36,30 @@ def set_ordinals(bitmap: UInt8Array, first: int, last: int) -> Int64Array:
     """Ordinals of the set bits among [first, last), ascending."""
     first_byte = first // BITS_PER_BYTE
     last_byte = min(-(-last // BITS_PER_BYTE), bitmap.size)
-    # Sparse bitmaps are the usual case here: only bytes with a bit in them are unpacked.
-    occupied = np.flatnonzero(bitmap[first_byte:last_byte])
-    bits = np.unpackbits(bitmap[first_byte:last_byte][occupied], bitorder="little").reshape(-1, BITS_PER_BYTE)
-    rows, columns = np.nonzero(bits)
-    ordinals: Int64Array = (occupied[rows] + first_byte) * BITS_PER_BYTE + columns
+    within = bitmap[first_byte:last_byte]
+    # Sparse bitmaps are the usual case here: only bytes with a bit in them are unpacked. numpy finds what is true among
+    # booleans ten times faster than what is not zero among numbers.
+    occupied = np.flatnonzero(within != 0)
+    if occupied.size * DENSE_BYTES_SHARE > within.size:
+        ordinals = _set_bits(within)
+    else:
+        places = _set_bits(within[occupied])
+        ordinals = occupied[places >> 3] * BITS_PER_BYTE + (places & 7)
+    ordinals += first_byte * BITS_PER_BYTE
     if ordinals.size and (ordinals[0] < first or ordinals[-1] >= last):
         ordinals = ordinals[(ordinals >= first) & (ordinals < last)]
     return ordinals
+
+
+def _set_bits(bitmap: UInt8Array) -> Int64Array:
+    return np.flatnonzero(np.unpackbits(bitmap, bitorder="little").view(np.bool_))
+
+
+def bitmap_of(ordinals: Int64Array, row_count: int) -> UInt8Array:
+    """The bitmap, ceil(row_count / 8) bytes, of these ordinals, all of them below `row_count`."""
+    bitmap = np.zeros(-(-row_count // BITS_PER_BYTE), np.uint8)
+    np.bitwise_or.at(bitmap, ordinals >> 3, np.left_shift(1, ordinals & 7).astype(np.uint8))
+    return bitmap
 
 
 def slice_bits(bitmap: UInt8Array, first: int, last: int) -> UInt8Array:

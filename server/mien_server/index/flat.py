@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.index import faiss_adapter
-from mien_server.index.bitmaps import set_count, set_ordinals, slice_bits
+from mien_server.index.bitmaps import bitmap_of, set_count, set_ordinals, slice_bits
 from mien_server.index.ranking import NO_ORDINAL, best_of, in_order, padding
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
 from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows
 
-__all__ = ["search_flat"]
+__all__ = ["search_chosen", "search_flat"]
 
 MARGIN_ROWS = 8
 """Rows kept beyond k, so that a tie of that many at the end is settled without a second pass."""
@@ -63,6 +63,8 @@ def search_flat(
         return padding(len(probes), k)
     if available == last - first:
         selected = None
+    if selected is not None and available < SPARSE_SHARE * (last - first) and _are_visited(vectors, available, probes):
+        return search_chosen(vectors, set_ordinals(selected, first, last), probes, k, threads)
     parts = [
         _search_block(vectors, first, last, selected, available, probes[start : start + PROBES_MAX], k, threads)
         for start in range(0, len(probes), PROBES_MAX)
@@ -70,6 +72,30 @@ def search_flat(
     if len(parts) == 1:
         return parts[0]
     return np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+
+
+def search_chosen(
+    vectors: StoredVectors, ordinals: Int64Array, probes: Float32Array, k: int, threads: int
+) -> tuple[Int64Array, Float32Array]:
+    """As `search_flat`, of the rows of these ordinals, int64 [m], ascending and distinct.
+
+    For a few probes this takes no time for rows that are not among them, however many there are.
+    """
+    if not ordinals.size or not len(probes):
+        return padding(len(probes), k)
+    if _are_visited(vectors, ordinals.size, probes):
+        candidates = np.ascontiguousarray(np.broadcast_to(ordinals, (len(probes), ordinals.size)))
+        return best_candidates(vectors, probes, candidates, k, threads)
+    first, last = int(ordinals[0]), int(ordinals[-1]) + 1
+    return search_flat(vectors, first, last, bitmap_of(ordinals, last), probes, k, threads)
+
+
+def _are_visited(vectors: StoredVectors, available: int, probes: Float32Array) -> bool:
+    """Whether each probe is compared with so many selected rows one by one, rather than with their blocks."""
+    if probes.size >= faiss_adapter.BLAS_WORK_MIN or len(probes) * available > PAIRS_MAX:
+        return False
+    # What is decoded is held at once.
+    return vectors.dtype == np.float32 or available * vectors.shape[1] <= BLOCK_COMPONENTS
 
 
 def _search_block(
@@ -83,7 +109,7 @@ def _search_block(
     threads: int,
 ) -> tuple[Int64Array, Float32Array]:
     kept = min(k + MARGIN_ROWS, available)
-    candidates, products = _nearest(vectors, first, last, selected, available, probes, kept, threads)
+    candidates, products = _nearest(vectors, first, last, selected, probes, kept, threads)
     ordinals, similarities = best_candidates(vectors, probes, candidates, kept, threads)
     if kept < available:
         # A row left out has a product of at most the last one kept.
@@ -103,7 +129,6 @@ def _nearest(
     first: int,
     last: int,
     selected: UInt8Array | None,
-    available: int,
     probes: Float32Array,
     kept: int,
     threads: int,
@@ -111,11 +136,6 @@ def _nearest(
     """Ordinals and blocked products, both [n, kept], of the `kept` best rows of each probe, in no order."""
     one_by_one = probes.size < faiss_adapter.BLAS_WORK_MIN
     if vectors.dtype == np.float32 and (selected is None or one_by_one):
-        is_sparse = available < SPARSE_SHARE * (last - first) and len(probes) * available <= PAIRS_MAX
-        if selected is not None and is_sparse:
-            ordinals = np.tile(set_ordinals(selected, first, last), (len(probes), 1))
-            rows = float32_rows(vectors, slice(0, last), threads)
-            return faiss_adapter.nearest_candidates(probes, rows, ordinals, kept, threads)
         rows = float32_rows(vectors, slice(first, last), threads)
         mask = None if selected is None else slice_bits(selected, first, last)
         numbers, products = faiss_adapter.nearest_rows(probes, rows, kept, mask, threads)

@@ -36,10 +36,20 @@ EXACT_COMPONENTS_MAX = 1 << 26
 """Components of a gallery whose ten best are found exactly where the ladder cannot: 131,072 rows of 512, some 20 ms."""
 
 # Nanoseconds, measured on one AVX-512 core; only their proportions matter.
-SCAN_NS_PER_ROW = 1.0
+SCAN_NS_PER_ROW = 1.8
+SELECT_NS_PER_ROW = 0.6
+"""Testing whether a scanned row counts."""
+CANDIDATE_NS = 120.0
+"""Keeping one candidate among the best."""
+RESCORE_NS_PER_COMPONENT = 0.65
+"""Candidates lie anywhere in memory."""
 VISIT_NS_PER_COMPONENT = 0.2
-BLOCKED_VISIT_NS_PER_COMPONENT = 0.02
-GATHER_NS_PER_COMPONENT = 0.3
+"""Of selected rows that the caches hold from call to call, for a filter is seldom used once."""
+FAR_VISIT_NS_PER_COMPONENT = 0.5
+"""Of those that they do not hold."""
+CACHED_COMPONENTS_MAX = 2_500_000
+BLOCKED_VISIT_NS_PER_COMPONENT = 0.04
+GATHER_NS_PER_COMPONENT = 0.5
 BLOCKED_PROBES_MIN = 8
 
 
@@ -146,13 +156,16 @@ def choose_scan(
     """
     lists = min(manifest.lists, -(-step.lists * live // max(matching, 1)))
     rescored = max(manifest.grown(step.rescored), RESCORED_FOR_EACH_WANTED * k)
-    scan_ns = (
-        SCAN_NS_PER_ROW * manifest.live_rows * lists / manifest.lists
-        + VISIT_NS_PER_COMPONENT * min(rescored, matching) * manifest.dimension
-    )
-    components = matching * manifest.dimension
-    if probe_count >= BLOCKED_PROBES_MIN:
-        visit_ns = components * (BLOCKED_VISIT_NS_PER_COMPONENT + GATHER_NS_PER_COMPONENT / probe_count)
-    else:
-        visit_ns = components * VISIT_NS_PER_COMPONENT
+    row_ns = SCAN_NS_PER_ROW + (SELECT_NS_PER_ROW if matching < manifest.live_rows else 0.0)
+    candidate_ns = CANDIDATE_NS + RESCORE_NS_PER_COMPONENT * manifest.dimension
+    scan_ns = row_ns * manifest.live_rows * lists / manifest.lists + candidate_ns * min(rescored, matching)
+    visit_ns = _visit_ns(matching * manifest.dimension, probe_count)
     return None if visit_ns <= scan_ns else Scan(lists, rescored)
+
+
+def _visit_ns(components: int, probe_count: int) -> float:
+    """What it takes to compare one of so many probes with rows of so many components."""
+    if probe_count >= BLOCKED_PROBES_MIN:
+        return components * (BLOCKED_VISIT_NS_PER_COMPONENT + GATHER_NS_PER_COMPONENT / probe_count)
+    far = max(0, components - CACHED_COMPONENTS_MAX)
+    return VISIT_NS_PER_COMPONENT * (components - far) + FAR_VISIT_NS_PER_COMPONENT * far

@@ -24,9 +24,11 @@ from mien_server.storage.commands import (
     PutOperation,
     UpdateGallery,
 )
+from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.postings import Subject, ValueKind
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
 
@@ -46,6 +48,7 @@ __all__ = [
     "ForgetOperations",
     "GalleryView",
     "IdentitySeed",
+    "LabelFacts",
     "MoveFaces",
     "MovedFacesResult",
     "PutIdentity",
@@ -55,5 +58,7 @@ __all__ = [
     "Store",
     "StoreOptions",
     "StoreView",
+    "Subject",
     "UpdateGallery",
+    "ValueKind",
 ]

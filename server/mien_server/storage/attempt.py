@@ -206,9 +206,9 @@ class Attempt:
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)
         if changes.gallery is not None:
-            self._change_gallery(changes.gallery)
+            self._change_gallery(changes, changes.gallery)
 
-    def _change_gallery(self, change: GalleryChange) -> None:
+    def _change_gallery(self, changes: Changes, change: GalleryChange) -> None:
         self.touched_galleries.add(change.number)
         if change.is_deleted:
             self._drafts.pop(change.number, None)
@@ -219,6 +219,7 @@ class Attempt:
             state = self._make_gallery(change) if change.is_created else self._base.galleries[change.number]
             draft = self._drafts[change.number] = GalleryDraft(state)
         draft.add(change)
+        draft.note_identities(relabels=changes.relabels(draft.first_new_identity), removes=changes.removes_identities)
 
     def _make_gallery(self, change: GalleryChange) -> GalleryState:
         assert change.record is not None

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord, JournalOperation
 from mien_server.storage.databases import Database
-from mien_server.storage.keys import encode_gallery, encode_name
+from mien_server.storage.keys import decode_numbered, decode_trailing_numbers, encode_gallery, encode_name
 
 __all__ = ["AppendedRows", "Changes", "GalleryChange", "MovedRows"]
 
@@ -75,6 +75,19 @@ class Changes:
     def writes(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.puts or self.deletes or self.pair_deletes)
+
+    def relabels(self, new_identity_number: int) -> bool:
+        """Whether an identity below `new_identity_number` gets other labels and stays."""
+        database = Database.IDENTITY_LABEL_INDEX
+        labelled = [key for key, _ in self.puts.get(database, ())] + self.deletes.get(database, [])
+        numbers = set(decode_trailing_numbers(labelled).tolist())
+        gone = {decode_numbered(key)[1] for key in self.deletes.get(Database.IDENTITY_IDS, ())}
+        return any(number < new_identity_number for number in numbers - gone)
+
+    @property
+    def removes_identities(self) -> bool:
+        """Whether identities are deleted."""
+        return bool(self.deletes.get(Database.IDENTITY_IDS))
 
     def put(self, database: Database, key: bytes, value: bytes) -> None:
         """Put one record."""

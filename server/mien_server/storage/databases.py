@@ -142,12 +142,14 @@ class Reading:
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 
-    def chunks(self, database: Database, prefix: bytes, size: int) -> Iterator[list[tuple[bytes, bytes]]]:
+    def chunks(
+        self, database: Database, prefix: bytes, size: int, start: bytes = b""
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
         """As `items`, in lists of up to `size`, an order of magnitude faster; none is empty."""
         transaction = self._open()
         try:
             with transaction.cursor(self._handles[database]) as cursor:
-                items = cursor.iternext() if cursor.set_range(prefix) else iter(())
+                items = cursor.iternext() if cursor.set_range(start or prefix) else iter(())
                 while chunk := list(islice(items, size)):
                     # Keys ascend: when the last one has the prefix, all have.
                     if not chunk[-1][0].startswith(prefix):

@@ -14,7 +14,29 @@ from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage.changes import AppendedRows, GalleryChange, MovedRows
 from mien_server.storage.vector_file import VectorFile, VectorMapping, grown_capacity
 
-__all__ = ["GalleryDraft", "GalleryState"]
+__all__ = ["GalleryDraft", "GalleryState", "LabelFacts"]
+
+
+@dataclass(frozen=True, slots=True)
+class LabelFacts:
+    """What anything derived from the labels, times and owners of a gallery's rows depends on.
+
+    Something found out in one snapshot also holds in another of equal `relabelled` and `moved`, and of the same or a
+    larger `deleted`, for rows below the smaller `row_count` and identity numbers below the smaller
+    `next_identity_number`, but that it may name rows that were deleted since: a face's labels and time never change,
+    numbers are never used again, and what is new gets a larger one.
+
+    Attributes:
+        relabelled: commits since the store was opened that changed labels of identities which stay.
+        moved: commits since then that gave rows to another identity.
+        deleted: commits since then that deleted rows or identities.
+    """
+
+    relabelled: int = 0
+    moved: int = 0
+    deleted: int = 0
+    row_count: int = 0
+    next_identity_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +47,7 @@ class GalleryState:
         identity_numbers: uint32 [at least row_count]; rows beyond the count belong to the writer.
         live: uint8 [ceil(row_count / 8)], little-endian bits.
         mapping: room for at least row_count rows.
+        relabelled, moved, deleted: see LabelFacts.
     """
 
     record: GalleryRecord
@@ -32,6 +55,15 @@ class GalleryState:
     identity_numbers: npt.NDArray[np.uint32]
     live: npt.NDArray[np.uint8]
     mapping: VectorMapping
+    relabelled: int = 0
+    moved: int = 0
+    deleted: int = 0
+
+    @property
+    def facts(self) -> LabelFacts:
+        """What labels, times and owners in this state depend on."""
+        counts = self.counts
+        return LabelFacts(self.relabelled, self.moved, self.deleted, counts.row_count, counts.next_identity_number)
 
     @classmethod
     def empty(cls, record: GalleryRecord, counts: GalleryCounts, file: VectorFile) -> GalleryState:
@@ -86,6 +118,9 @@ class GalleryDraft:
         self._numbers_are_ours = False
         self._live = state.live
         self._live_is_ours = False
+        self._relabels = False
+        self._moves = False
+        self._deletes = False
         self.vectors: list[Float32Array] = []
 
     @property
@@ -98,6 +133,16 @@ class GalleryDraft:
         """Where `vectors` go."""
         return int(self._base.counts.row_count)
 
+    @property
+    def first_new_identity(self) -> int:
+        """Identities from this number on are in no published state."""
+        return int(self._base.counts.next_identity_number)
+
+    def note_identities(self, *, relabels: bool, removes: bool) -> None:
+        """A command changed labels of identities that the published state has and that stay, or deleted identities."""
+        self._relabels |= relabels
+        self._deletes |= removes
+
     def add(self, change: GalleryChange) -> None:
         """Take in the change of one command."""
         if change.record is not None:
@@ -109,6 +154,7 @@ class GalleryDraft:
         if change.moved is not None:
             self._move(change.moved)
         if change.deleted_ordinals is not None:
+            self._deletes = True
             self._own_live()
             bits = (1 << (change.deleted_ordinals & 7)).astype(np.uint8)
             np.bitwise_and.at(self._live, change.deleted_ordinals >> 3, ~bits)
@@ -123,7 +169,17 @@ class GalleryDraft:
             mapping = VectorMapping(mapping.file, room)
         live = self._live[: (self._row_count + 7) // 8]
         live.flags.writeable = False
-        return GalleryState(self._record, self._counts, self._identity_numbers, live, mapping), room
+        state = GalleryState(
+            self._record,
+            self._counts,
+            self._identity_numbers,
+            live,
+            mapping,
+            relabelled=self._base.relabelled + self._relabels,
+            moved=self._base.moved + self._moves,
+            deleted=self._base.deleted + self._deletes,
+        )
+        return state, room
 
     def _append(self, rows: AppendedRows) -> None:
         assert rows.first_ordinal == self._row_count
@@ -138,6 +194,7 @@ class GalleryDraft:
         self.vectors.append(rows.vectors)
 
     def _move(self, rows: MovedRows) -> None:
+        self._moves = True
         if not self._numbers_are_ours:
             self._identity_numbers = self._identity_numbers.copy()
             self._numbers_are_ours = True

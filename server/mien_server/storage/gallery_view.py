@@ -15,6 +15,7 @@ from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryReco
 from mien_server.storage import keys
 from mien_server.storage.databases import Database
 from mien_server.storage.gallery_state import GalleryState
+from mien_server.storage.postings import Postings
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
 
@@ -83,6 +84,11 @@ class GalleryView:
         if self._rows is None:
             self._rows = self._state.rows(self._revision)
         return self._rows
+
+    @property
+    def postings(self) -> Postings:
+        """Who carries which label and when it was made: what filters are made of."""
+        return Postings(self._records.reading, self.number, self._state.facts)
 
     def identity(self, identity_id: str) -> IdentityRecord | None:
         """The identity of that id."""
