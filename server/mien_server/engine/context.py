@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 from mien_server.config.limits import Limits
 from mien_server.embedding import Calibration, EmbeddingService, RecipeDescription
+from mien_server.engine.gallery_facts import FactsOfGalleries
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.types import IndexState, RequestToken
@@ -49,6 +50,7 @@ class EngineContext:
     store: Store
     indexes: Indexes
     embedding: EmbeddingService
+    facts: FactsOfGalleries = field(default_factory=FactsOfGalleries)
 
     @property
     def limits(self) -> Limits:
