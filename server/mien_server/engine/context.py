@@ -11,6 +11,7 @@ from typing import TypeVar
 from mien_server.config.limits import Limits
 from mien_server.embedding import Calibration, EmbeddingService, RecipeDescription
 from mien_server.engine.filter_cache import FilterCache
+from mien_server.engine.gallery_facts import FactsOfGalleries
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.types import IndexState, RequestToken
@@ -52,6 +53,7 @@ class EngineContext:
     indexes: Indexes
     embedding: EmbeddingService
     filters: FilterCache = field(default_factory=FilterCache)
+    facts: FactsOfGalleries = field(default_factory=FactsOfGalleries)
 
     @property
     def limits(self) -> Limits:

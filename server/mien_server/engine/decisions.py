@@ -144,10 +144,10 @@ def distances(similarities: Float32Array, metric: DistanceMetric) -> Float32Arra
 
     Vectors stored in float16 are units only nearly; a similarity beyond [-1, 1] counts as that end of the range.
     """
+    if metric is DistanceMetric.UNSPECIFIED:
+        return None
     similarities = np.clip(similarities, np.float32(-1.0), np.float32(1.0))
     match metric:
-        case DistanceMetric.UNSPECIFIED:
-            return None
         case DistanceMetric.COSINE:
             return np.float32(1.0) - similarities
         case DistanceMetric.SQUARED_L2:

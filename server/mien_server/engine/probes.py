@@ -79,15 +79,11 @@ def probe_vectors(
         LimitExceeded: LIMIT_EXCEEDED.
         PreconditionFailed: MODEL_CHANGED, the gallery was made anew with another model meanwhile.
     """
-    record = gallery.record
-    parts: list[Float32Array] = []
-    if packed is not None:
-        field = "probes.embeddings"
-        raw = unpack(
-            packed, dimension=record.dimension, model=record.model_fingerprint, limits=context.limits, field=field
-        )
-        parts.append(refuse_bad_rows(check_vectors(raw, normalize=packed.normalize, field=field)))
+    parts = [] if packed is None else [_packed_vectors(context, gallery, packed)]
     embedding_count = len(parts[0]) if parts else 0
+    if parts and not analysed.images:
+        return ProbeVectors(parts[0], embedding_count)
+    record = gallery.record
     faces = [embedding_of(face) for one, _ in analysed.images for face in one.faces]
     if analysed.images and analysed.model_fingerprint != record.model_fingerprint:
         raise PreconditionFailed(
@@ -97,7 +93,11 @@ def probe_vectors(
         parts.append(np.stack(faces))
     most = context.limits.embeddings_per_request_max
     check_count(embedding_count + len(faces), most, "embeddings_per_request_max", "probes")
-    if len(parts) == 1:
-        return ProbeVectors(np.ascontiguousarray(parts[0]), embedding_count)
     empty = np.zeros((0, record.dimension), dtype=np.float32)
     return ProbeVectors(np.concatenate([empty, *parts]), embedding_count)
+
+
+def _packed_vectors(context: EngineContext, gallery: GalleryView, packed: PackedEmbeddings) -> Float32Array:
+    record, field = gallery.record, "probes.embeddings"
+    raw = unpack(packed, dimension=record.dimension, model=record.model_fingerprint, limits=context.limits, field=field)
+    return refuse_bad_rows(check_vectors(raw, normalize=packed.normalize, field=field))

@@ -31,9 +31,6 @@ __all__ = [
 ]
 
 K_DEFAULT = 10
-RECALL_AT_10_DEFAULT = 0.99
-"""Share of exact search's ten nearest faces that a search which names no effort should find: it asks for neighbours,
-where identification asks for the one right person."""
 PROBES_PER_BLOCK = 1024
 """Probes searched between two looks at the deadline."""
 EXACT_COMPARISONS_PER_BLOCK = 1 << 35
@@ -52,13 +49,19 @@ class Stopwatch:
     """Time by stage, for `explain`."""
 
     started_s: float = field(default_factory=time.perf_counter)
-    stages: list[StageTiming] = field(default_factory=list)
+    _laps: list[tuple[str, float]] = field(default_factory=list)
 
     def lap(self, stage: str) -> None:
         """What passed since the last lap belongs to this stage."""
-        now_s = time.perf_counter()
-        self.stages.append(StageTiming(stage, (now_s - self.started_s) * 1000.0))
-        self.started_s = now_s
+        self._laps.append((stage, time.perf_counter()))
+
+    def timings(self) -> tuple[StageTiming, ...]:
+        """Every stage so far."""
+        starts_s = [self.started_s, *(ended_s for _, ended_s in self._laps)]
+        return tuple(
+            StageTiming(stage, (ended_s - start_s) * 1000.0)
+            for start_s, (stage, ended_s) in zip(starts_s, self._laps, strict=False)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +85,8 @@ def check_choices(context: EngineContext, choices: SearchChoices) -> None:
         InvalidArgument: EFFORT_INVALID, FILTER_INVALID, MIN_SIMILARITY_INVALID.
         LimitExceeded: LIMIT_EXCEEDED.
     """
-    check_filter(choices.filter, context.limits, "options.filter")
+    if not choices.filter.is_empty:
+        check_filter(choices.filter, context.limits, "options.filter")
     target = choices.recall_target
     if target is not None and not 0.0 < target <= 1.0:
         raise InvalidArgument(
@@ -102,12 +106,11 @@ def check_choices(context: EngineContext, choices: SearchChoices) -> None:
         )
 
 
-def effort_of(snapshot: GallerySnapshot, choices: SearchChoices, recall_at_10_min: float | None = None) -> EffortChoice:
-    """The effort asked for, or the gallery's default, which `recall_at_10_min` may raise."""
+def effort_of(choices: SearchChoices, default: EffortChoice) -> EffortChoice:
+    """The effort asked for, or the default."""
     if choices.exact or choices.step is not None or choices.recall_target is not None:
         return EffortChoice(recall_target=choices.recall_target, step=choices.step, exact=choices.exact)
-    target = round(snapshot.gallery.record.index_policy.default_recall_target, 6)
-    return EffortChoice(recall_target=target or None, recall_at_10_min=recall_at_10_min)
+    return default
 
 
 def search_rows(
@@ -175,7 +178,7 @@ def heads_of(snapshot: GallerySnapshot, ordinals: Ordinals) -> FaceHeads:
         CorruptStore: ROW_NOT_RESOLVED: a row that the search found is not there or belongs to someone else.
     """
     heads = snapshot.gallery.heads(ordinals)
-    if not np.array_equal(heads.identity_numbers, snapshot.gallery.rows.identity_numbers[ordinals]):
+    if (heads.identity_numbers != snapshot.gallery.rows.identity_numbers[ordinals]).any():
         raise CorruptStore(
             f"gallery {snapshot.gallery.name!r}: rows in memory and in the store name different identities; "
             "restart the server; if it happens again, go back to a copy of the store and report it",
@@ -206,7 +209,7 @@ def explanation(report: SearchReport, watch: Stopwatch) -> Explanation:
         generation=report.generation,
         tail_rows=report.tail_rows,
         step=report.step,
-        timings=tuple(watch.stages),
+        timings=watch.timings(),
     )
 
 
@@ -242,7 +245,7 @@ def search_faces(
         if len(resolved.vectors):
             allowed = filter_rows(snapshot, choices.filter, deadline)
             watch.lap("filter")
-            effort = effort_of(snapshot, choices, RECALL_AT_10_DEFAULT)
+            effort = effort_of(choices, context.facts.of(snapshot.gallery).neighbor_effort)
             found = search_rows(context, snapshot, resolved.vectors, k, effort, deadline, allowed)
             ordinals, similarities, report = found.ordinals, found.similarities, found.report
             watch.lap("search")

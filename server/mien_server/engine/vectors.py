@@ -84,7 +84,8 @@ def check_vectors(raw: npt.NDArray[np.float32], *, normalize: bool, field: str) 
     if not normalize and raw.size:
         # The usual case: every row has unit norm already. A NaN fails the comparison and takes the long way.
         squares = np.einsum("ij,ij->i", raw, raw)
-        if squares.max() <= 1.0 + NORM_EXACT and squares.min() >= 1.0 - NORM_EXACT:
+        smallest, largest = (squares.min(), squares.max()) if len(squares) > 1 else (squares[0], squares[0])
+        if largest <= 1.0 + NORM_EXACT and smallest >= 1.0 - NORM_EXACT:
             return CheckedVectors(raw, {})
     with np.errstate(over="ignore", invalid="ignore"):
         squared = np.einsum("ij,ij->i", raw, raw, dtype=np.float32 if not normalize else np.float64)

@@ -41,6 +41,9 @@ def best_candidates(
     rescore = _best_stored if vectors.dtype == np.float32 else _best_decoded
     # One more than wanted tells whether the last wanted ties with one left out.
     ordinals, similarities = rescore(vectors, probes, candidates, count + 1, threads)
+    # Padding looks like a tie as well. Where there is neither, as nearly always, all is in order.
+    if not (similarities[:, 1:] == similarities[:, :-1]).any():
+        return np.ascontiguousarray(ordinals[:, :count]), np.ascontiguousarray(similarities[:, :count])
     is_torn = (similarities[:, count - 1] == similarities[:, count]) & (ordinals[:, count] != NO_ORDINAL)
     for probe in np.flatnonzero(is_torn):
         here = slice(probe, probe + 1)

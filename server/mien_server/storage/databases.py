@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TypeAlias
@@ -122,12 +122,15 @@ class Reading:
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 
-    def get_many(self, database: Database, keys: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
-        """Key and first value of each key that is there, in the order given; ascending keys are read fastest."""
+    def get_many(self, database: Database, keys: Iterable[bytes]) -> list[bytes | None]:
+        """The value of each key (its first one where there can be several), or None; ascending keys are read fastest.
+
+        One get a key takes half as long as lmdb's `getmulti`, which builds pairs and looks up some keys twice.
+        """
         transaction = self._open()
+        get, handle = transaction.get, self._handles[database]
         try:
-            with transaction.cursor(self._handles[database]) as cursor:
-                return cursor.getmulti(keys)
+            return [get(key, None, handle) for key in keys]
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 

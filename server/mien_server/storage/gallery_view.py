@@ -16,7 +16,7 @@ from mien_server.storage import keys
 from mien_server.storage.databases import Database
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.postings import Postings
-from mien_server.storage.reading import RecordReader
+from mien_server.storage.reading import People, RecordReader
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
 
 __all__ = ["Face", "FaceHeads", "GalleryView"]
@@ -110,6 +110,14 @@ class GalleryView:
         """
         return self._records.identity_ids(self.number, _as_list(numbers))
 
+    def people(self, numbers: Numbers) -> People:
+        """Id and record of each identity number, none repeated, in the order given.
+
+        Raises:
+            CorruptStore: IDENTITY_NOT_RESOLVED; ROW_NOT_RESOLVED, an identity has no record.
+        """
+        return self._records.people(self.number, _as_list(numbers))
+
     def identity_labels(self, key: str) -> list[tuple[str, npt.NDArray[np.uint32]]]:
         """Each value of a label with the identity numbers that have it, uint32 [n] ascending; by value."""
         found = self._records.label_values(Database.IDENTITY_LABEL_INDEX, self.number, key)
@@ -202,7 +210,7 @@ class GalleryView:
         headers = decode_face_headers(values, found)
         return FaceHeads(
             headers["identity_number"].astype(np.uint32),
-            headers["create_time_us"].astype(np.int64),
+            headers["create_time_us"],
             decode_face_ids(values, headers["face_id_length"].tolist(), found),
         )
 

@@ -106,10 +106,11 @@ class Postings:
         start = keys.encode_numbered(self._number, first)
         for chunk in self._reading.chunks(Database.IDENTITY_IDS, self._prefix, BLOCK_RECORDS, start):
             wanted = sorted(self._prefix + raw for _, raw in chunk)
-            found = self._reading.get_many(Database.IDENTITIES, wanted)
-            if len(found) != len(wanted):
-                raise corrupt(Database.IDENTITY_IDS, chunk[0][0], "this or a following number names no identity")
-            records = [decode_message(IdentityRecord, raw, Database.IDENTITIES, key) for key, raw in found]
+            records = []
+            for key, raw in zip(wanted, self._reading.get_many(Database.IDENTITIES, wanted), strict=True):
+                if raw is None:
+                    raise corrupt(Database.IDENTITY_IDS, chunk[0][0], "this or a following number names no identity")
+                records.append(decode_message(IdentityRecord, raw, Database.IDENTITIES, key))
             yield np.array([record.number for record in records], dtype=np.int64), records
 
     def _faces_from(self, first: int) -> Iterator[tuple[Numbers, list[FaceRecord]]]:

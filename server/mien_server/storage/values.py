@@ -29,6 +29,7 @@ __all__ = [
     "decode_face_headers",
     "decode_face_ids",
     "decode_message",
+    "decode_messages",
     "encode_face",
     "encode_face_header",
 ]
@@ -71,6 +72,20 @@ def decode_message(message_type: type[M], raw: bytes, database: Database, key: b
     except DecodeError as error:
         raise corrupt(database, key, f"no {message_type.__name__}: {error}") from error
     return message
+
+
+def decode_messages(
+    message_type: type[M], values: Sequence[bytes], database: Database, keys: Sequence[bytes]
+) -> list[M]:
+    """`decode_message` of many values.
+
+    Raises:
+        CorruptStore: some bytes are no such message.
+    """
+    try:
+        return list(map(message_type.FromString, values))
+    except DecodeError:
+        return [decode_message(message_type, raw, database, key) for raw, key in zip(values, keys, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)

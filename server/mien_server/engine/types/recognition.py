@@ -1,10 +1,14 @@
-"""Probes, filters and choices in; candidates, decisions and explanations out."""
+"""Probes, filters and choices in; candidates, decisions and explanations out.
+
+What an answer holds by the thousand is a named tuple: made in a third of a frozen dataclass's time.
+"""
 
 from __future__ import annotations
 
 import enum
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -95,8 +99,7 @@ class Probes:
     images: Sequence[ImageInput] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class StageTiming:
+class StageTiming(NamedTuple):
     """Time of one stage in the server."""
 
     stage: str
@@ -138,8 +141,7 @@ class Threshold:
     extrapolated: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """One identity proposed for a face; `distance` is None unless the policy names a metric."""
 
     identity_id: str
@@ -150,8 +152,7 @@ class Candidate:
     face_id: str
 
 
-@dataclass(frozen=True, slots=True)
-class Identification:
+class Identification(NamedTuple):
     """Who one face is; best candidate first. `is_match` is the decision on the first candidate."""
 
     is_match: bool
