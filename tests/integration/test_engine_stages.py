@@ -59,7 +59,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
         assert opened.operations.wait(operation.name, BUILD_TIME_MAX_S, NEVER).state is OperationState.SUCCEEDED
         [generation] = opened._context.indexes.generations.values()
         # Fixed ones: at this size one stage may cost less.
-        staging = Staging(Stage(1, 100), Stage(generation.manifest.lists, 400), STOP, 1.0, 1.0, 1.0, 0.1, 0.0)
+        staging = Staging(Stage(1, 100), Stage(generation.manifest.lists, 200), STOP, 1.0, 1.0, 1.0, 0.1, 0.0)
         generation.manifest = replace(generation.manifest, staging=staging)
         yield opened
 
