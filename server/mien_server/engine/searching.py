@@ -207,6 +207,7 @@ def explanation(report: SearchReport, watch: Stopwatch) -> Explanation:
         tail_rows=report.tail_rows,
         step=report.step,
         timings=tuple(watch.stages),
+        matching_faces=report.matching_rows,
     )
 
 
