@@ -275,6 +275,9 @@ def test_identities_and_faces_are_deleted(mien: Run, folder: Path) -> None:
     code, deleted, _ = mien("delete", "identity", PEOPLE[0], PEOPLE[1], "--gallery", "shrinking")
     assert code == exits.DONE
     assert [one["deleted_faces"] for one in deleted["deleted"]] == [3, 3]
+    listed = mien("list", "faces", "--gallery", "shrinking", "--limit", 1)[1]
+    assert (len(listed["faces"]), listed["is_cut"], listed["total_size"]) == (1, True, 3)
+    assert mien("list", "--gallery", "shrinking", "--label", "site=north")[1]["total_size"] == 0
     faces = [face["id"] for face in mien("list", "faces", "--gallery", "shrinking")[1]["faces"]]
     _, gone, _ = mien("delete", "face", *faces, "--gallery", "shrinking", "--delete-emptied")
     assert (gone["deleted_count"], gone["emptied_identity_ids"]) == (3, [PEOPLE[2]])

@@ -14,6 +14,8 @@ from mien_client import (
     AlreadyExists,
     Client,
     ClientOptions,
+    Condition,
+    ConditionSubject,
     Conflict,
     Decision,
     DecisionPolicy,
@@ -235,6 +237,37 @@ def test_sides_of_a_verification(client: Client, gallery: str) -> None:
     other = client.verify_faces(EnrolledFace(outcomes[0].faces[0].id), vectors[1], gallery=gallery)
     assert other.decision is Decision.DIFFERENT
     assert other.threshold.similarity == pytest.approx(0.8)
+
+
+def test_what_a_filter_allows_is_listed_and_counted(client: Client, gallery: str) -> None:
+    """The lists, the counts and a search's explanation agree on who and how many faces match, deleted ones left out."""
+    vectors = unit(9)
+    items = [
+        EnrollItem(
+            f"p{row % 3}",
+            embedding=vectors[row],
+            face_id=f"f{row}",
+            identity_labels={"site": "north" if row % 3 else "south"},
+            face_labels={"year": str(2000 + row)},
+        )
+        for row in range(9)
+    ]
+    client.enroll_faces(gallery, items)
+    client.delete_faces(gallery, ["f4"])
+    north = Filter(identity_labels={"site": "north"})
+    recent = Filter(conditions=[Condition(ConditionSubject.FACE_LABEL, "year", minimum=2003)])
+    assert [one.id for one in client.list_identities(gallery, filter=north, page_size=1)] == ["p1", "p2"]
+    assert client.count_identities(gallery, filter=north) == 2
+    assert client.count_identities(gallery) == 3
+    assert [one.id for one in client.list_faces(gallery, filter=north, page_size=2)] == ["f1", "f2", "f5", "f7", "f8"]
+    assert [one.id for one in client.list_faces(gallery, identity_id="p1", filter=recent)] == ["f7"]
+    counted = [client.count_faces(gallery, filter=chosen) for chosen in (north, recent, None)]
+    assert counted == [5, 5, 8]
+    assert client.count_faces(gallery, identity_id="p1") == 2
+    for chosen, count in ((north, 5), (recent, 5), (None, 8)):
+        found = client.search_faces(gallery, embeddings=vectors[:1], k=2, filter=chosen, explain=True)
+        assert found.info.explanation is not None
+        assert found.info.explanation.matching_faces == count
 
 
 def test_people_are_read_moved_and_deleted(client: Client, gallery: str) -> None:

@@ -8,12 +8,14 @@ from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, field
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from mien_server.engine import filters
 from mien_server.engine.filter_cache import FilterCache
 from mien_server.engine.filters import allowed_identities, allowed_rows
 from mien_server.engine.types import Condition, ConditionSubject, Filter
@@ -118,8 +120,12 @@ def _is_in(value: str, minimum: float | None, maximum: float | None) -> bool:
 
 
 class FilterHistory(RuleBasedStateMachine):
-    @initialize(bytes_max=st.sampled_from([3000, 1 << 20]), watched=st.lists(FILTERS, min_size=3, max_size=8))
-    def start(self, bytes_max: int, watched: list[Filter]) -> None:
+    @initialize(
+        bytes_max=st.sampled_from([3000, 1 << 20]),
+        read_anew_share=st.sampled_from([filters.READ_ANEW_SHARE, 1.0]),
+        watched=st.lists(FILTERS, min_size=3, max_size=8),
+    )
+    def start(self, bytes_max: int, read_anew_share: float, watched: list[Filter]) -> None:
         self.folder = tempfile.TemporaryDirectory()
         self.store: Store = open_store(Path(self.folder.name) / "store")
         self.record = create(self.store, GALLERY)
@@ -129,6 +135,8 @@ class FilterHistory(RuleBasedStateMachine):
         self.clock_us = 0
         self.watched = [SITE, *watched]
         self.held = ExitStack()
+        # Where everything is new, everything would be read anew, and nothing from its own record.
+        self.held.enter_context(patch.object(filters, "READ_ANEW_SHARE", read_anew_share))
         self.snapshots: list[tuple[StoreView, Model]] = []
 
     def teardown(self) -> None:

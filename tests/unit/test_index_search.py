@@ -141,14 +141,14 @@ def test_a_filter_never_answers_fewer_than_match(
 
 def test_a_probe_whose_lists_hold_too_few_is_searched_again(tmp_path: Path) -> None:
     """Where the lists scanned hold fewer than k matching rows the rest is fetched, and the plan says so."""
-    rows = rows_in_file(tmp_path / "vectors", face512(seed=2, dimension=32).gallery(24_000).vectors)
+    rows = rows_in_file(tmp_path / "vectors", face512(seed=2, dimension=64).gallery(24_000).vectors)
     generation = built(tmp_path / "index", rows)
-    # The farther half of the rows: a filter wide enough for a scan, with hardly a row in the probe's own lists.
+    # All rows but those of the probe's own lists: a filter wide enough for a scan, which finds nothing in them.
     probe = rows.vectors[:1]
-    similarities = rows.vectors @ probe[0]
-    is_allowed = similarities < np.median(similarities)
     effort = EffortChoice(step=1)
-    result = search(rows, generation, request(probe, k=3500, effort=effort, allowed=bitmap_of(is_allowed)))
+    near = generation.index.candidates(probe, len(rows.vectors), generation.manifest.ladder[0].lists + 1, None, 1)
+    is_allowed = ~np.isin(np.arange(len(rows.vectors)), near)
+    result = search(rows, generation, request(probe, k=20, effort=effort, allowed=bitmap_of(is_allowed)))
     assert result.report.plan == "filtered-ivf+refill"
     assert_is_exact(result.ordinals, result.similarities, rows, probe, is_allowed)
 

@@ -56,6 +56,23 @@ class PeopleCalls(CallGroup):
 
         return pages(read_page)
 
+    def count_identities(
+        self,
+        gallery: str,
+        *,
+        filter: requests.Filter | None = None,  # noqa: A002  the contract's name
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> int:
+        """How many identities a filter allows."""
+        request = galleries_v1.ListIdentitiesRequest(
+            gallery=gallery,
+            page_size=1,
+            filter=encode.search_filter(filter),
+            min_revision=whole("min_revision", min_revision, 64),
+        )
+        return self._caller.call(self._caller.galleries.ListIdentities, request, timeout_s).total_size
+
     def update_identity(
         self,
         gallery: str,
@@ -140,12 +157,13 @@ class PeopleCalls(CallGroup):
         gallery: str,
         *,
         identity_id: str = "",
+        filter: requests.Filter | None = None,  # noqa: A002  the contract's name
         include_embedding: bool = False,
         page_size: int = 0,
         min_revision: int = 0,
         timeout_s: float | None = None,
     ) -> Iterator[faces.Face]:
-        """Faces of an identity or of the whole gallery in the order of enrolment, page by page."""
+        """Faces of an identity, or of the gallery, that a filter allows, in the order of enrolment, page by page."""
 
         def read_page(token: str) -> tuple[list[faces.Face], str]:
             request = galleries_v1.ListFacesRequest(
@@ -154,12 +172,32 @@ class PeopleCalls(CallGroup):
                 page_size=whole("page_size", page_size),
                 page_token=token,
                 include_embedding=include_embedding,
+                filter=encode.search_filter(filter),
                 min_revision=whole("min_revision", min_revision, 64),
             )
             answer = self._caller.call(self._caller.galleries.ListFaces, request, timeout_s)
             return [decode_faces.face(face) for face in answer.faces], answer.next_page_token
 
         return pages(read_page)
+
+    def count_faces(
+        self,
+        gallery: str,
+        *,
+        identity_id: str = "",
+        filter: requests.Filter | None = None,  # noqa: A002  the contract's name
+        min_revision: int = 0,
+        timeout_s: float | None = None,
+    ) -> int:
+        """How many faces an identity has, or the whole gallery, that a filter allows."""
+        request = galleries_v1.ListFacesRequest(
+            gallery=gallery,
+            identity_id=identity_id,
+            page_size=1,
+            filter=encode.search_filter(filter),
+            min_revision=whole("min_revision", min_revision, 64),
+        )
+        return self._caller.call(self._caller.galleries.ListFaces, request, timeout_s).total_size
 
     def move_faces(
         self,

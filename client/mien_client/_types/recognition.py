@@ -54,6 +54,7 @@ class Explanation:
         tail_rows: rows newer than it, compared exactly.
         step: the ladder step used.
         timings: time in the server by stage.
+        matching_faces: faces that the filter allows; all faces of the gallery without one.
     """
 
     plan: str
@@ -66,6 +67,7 @@ class Explanation:
     tail_rows: int
     step: int
     timings: tuple[StageTiming, ...]
+    matching_faces: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,6 +34,7 @@ def _explanation(message: types_v1.Explanation) -> recognition.Explanation:
         tail_rows=message.tail_rows,
         step=message.step,
         timings=tuple(recognition.StageTiming(timing.stage, timing.milliseconds) for timing in message.timings),
+        matching_faces=message.matching_faces,
     )
 
 

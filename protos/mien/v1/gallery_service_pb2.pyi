@@ -541,14 +541,16 @@ class ListIdentitiesRequest(_message.Message):
     def __init__(self, gallery: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ..., min_revision: _Optional[int] = ...) -> None: ...
 
 class ListIdentitiesResponse(_message.Message):
-    __slots__ = ("identities", "next_page_token", "revision")
+    __slots__ = ("identities", "next_page_token", "revision", "total_size")
     IDENTITIES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
     identities: _containers.RepeatedCompositeFieldContainer[Identity]
     next_page_token: str
     revision: int
-    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    total_size: int
+    def __init__(self, identities: _Optional[_Iterable[_Union[Identity, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class UpdateIdentityRequest(_message.Message):
     __slots__ = ("gallery", "identity", "update_mask", "allow_missing", "request_id")
@@ -615,30 +617,34 @@ class GetFaceResponse(_message.Message):
     def __init__(self, face: _Optional[_Union[Face, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
 
 class ListFacesRequest(_message.Message):
-    __slots__ = ("gallery", "identity_id", "page_size", "page_token", "include_embedding", "min_revision")
+    __slots__ = ("gallery", "identity_id", "page_size", "page_token", "include_embedding", "min_revision", "filter")
     GALLERY_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
     PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
     PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     INCLUDE_EMBEDDING_FIELD_NUMBER: _ClassVar[int]
     MIN_REVISION_FIELD_NUMBER: _ClassVar[int]
+    FILTER_FIELD_NUMBER: _ClassVar[int]
     gallery: str
     identity_id: str
     page_size: int
     page_token: str
     include_embedding: bool
     min_revision: int
-    def __init__(self, gallery: _Optional[str] = ..., identity_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_embedding: _Optional[bool] = ..., min_revision: _Optional[int] = ...) -> None: ...
+    filter: _types_pb2.Filter
+    def __init__(self, gallery: _Optional[str] = ..., identity_id: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., include_embedding: _Optional[bool] = ..., min_revision: _Optional[int] = ..., filter: _Optional[_Union[_types_pb2.Filter, _Mapping]] = ...) -> None: ...
 
 class ListFacesResponse(_message.Message):
-    __slots__ = ("faces", "next_page_token", "revision")
+    __slots__ = ("faces", "next_page_token", "revision", "total_size")
     FACES_FIELD_NUMBER: _ClassVar[int]
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
+    TOTAL_SIZE_FIELD_NUMBER: _ClassVar[int]
     faces: _containers.RepeatedCompositeFieldContainer[Face]
     next_page_token: str
     revision: int
-    def __init__(self, faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+    total_size: int
+    def __init__(self, faces: _Optional[_Iterable[_Union[Face, _Mapping]]] = ..., next_page_token: _Optional[str] = ..., revision: _Optional[int] = ..., total_size: _Optional[int] = ...) -> None: ...
 
 class MoveFacesRequest(_message.Message):
     __slots__ = ("gallery", "face_ids", "target_identity_id", "delete_emptied_identities", "request_id")

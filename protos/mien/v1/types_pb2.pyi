@@ -258,7 +258,7 @@ class Effort(_message.Message):
     def __init__(self, recall_target: _Optional[float] = ..., step: _Optional[int] = ..., exact: _Optional[bool] = ...) -> None: ...
 
 class Explanation(_message.Message):
-    __slots__ = ("plan", "lists_scanned", "lists_total", "rows_scanned", "rows_rescored", "recall_estimate", "generation", "tail_rows", "step", "timings")
+    __slots__ = ("plan", "lists_scanned", "lists_total", "rows_scanned", "rows_rescored", "recall_estimate", "generation", "tail_rows", "step", "timings", "matching_faces")
     PLAN_FIELD_NUMBER: _ClassVar[int]
     LISTS_SCANNED_FIELD_NUMBER: _ClassVar[int]
     LISTS_TOTAL_FIELD_NUMBER: _ClassVar[int]
@@ -269,6 +269,7 @@ class Explanation(_message.Message):
     TAIL_ROWS_FIELD_NUMBER: _ClassVar[int]
     STEP_FIELD_NUMBER: _ClassVar[int]
     TIMINGS_FIELD_NUMBER: _ClassVar[int]
+    MATCHING_FACES_FIELD_NUMBER: _ClassVar[int]
     plan: str
     lists_scanned: int
     lists_total: int
@@ -279,7 +280,8 @@ class Explanation(_message.Message):
     tail_rows: int
     step: int
     timings: _containers.RepeatedCompositeFieldContainer[StageTiming]
-    def __init__(self, plan: _Optional[str] = ..., lists_scanned: _Optional[int] = ..., lists_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., rows_rescored: _Optional[int] = ..., recall_estimate: _Optional[float] = ..., generation: _Optional[str] = ..., tail_rows: _Optional[int] = ..., step: _Optional[int] = ..., timings: _Optional[_Iterable[_Union[StageTiming, _Mapping]]] = ...) -> None: ...
+    matching_faces: int
+    def __init__(self, plan: _Optional[str] = ..., lists_scanned: _Optional[int] = ..., lists_total: _Optional[int] = ..., rows_scanned: _Optional[int] = ..., rows_rescored: _Optional[int] = ..., recall_estimate: _Optional[float] = ..., generation: _Optional[str] = ..., tail_rows: _Optional[int] = ..., step: _Optional[int] = ..., timings: _Optional[_Iterable[_Union[StageTiming, _Mapping]]] = ..., matching_faces: _Optional[int] = ...) -> None: ...
 
 class StageTiming(_message.Message):
     __slots__ = ("stage", "milliseconds")

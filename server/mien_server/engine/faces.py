@@ -8,14 +8,19 @@ import numpy as np
 
 from mien_server.engine import translation
 from mien_server.engine.context import EngineContext, GallerySnapshot
+from mien_server.engine.filters import matching_faces
 from mien_server.engine.identities import identity_not_found
 from mien_server.engine.outcomes import counts_of, encode_counts
-from mien_server.engine.types import FaceInfo, FaceListing, RemovedFaces, RequestToken
-from mien_server.engine.validation import check_count, check_face_id, check_identity_id, check_ids
+from mien_server.engine.types import FaceInfo, FaceListing, Filter, RemovedFaces, RequestToken
+from mien_server.engine.validation import check_count, check_face_id, check_filter, check_identity_id, check_ids
 from mien_server.errors import NotFound
+from mien_server.records.deadline import Deadline
 from mien_server.storage import Committed, DeleteFaces, MoveFaces
 
 __all__ = ["Faces", "face_infos", "face_not_found"]
+
+EVERYBODY = Filter()
+NO_DEADLINE = Deadline()
 
 
 def face_not_found(gallery: str, face_id: str) -> NotFound:
@@ -70,27 +75,38 @@ class Faces:
         gallery: str,
         identity_id: str = "",
         *,
+        row_filter: Filter = EVERYBODY,
         after: int = -1,
         limit: int = 100,
         include_embedding: bool = False,
         min_revision: int = 0,
+        deadline: Deadline = NO_DEADLINE,
     ) -> FaceListing:
-        """A page of faces in the order of enrolment, of one identity or of the gallery.
+        """A page of faces in the order of enrolment, of one identity or of the gallery, that the filter allows.
 
         Raises:
             NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+            InvalidArgument: FILTER_INVALID, LABEL_KEY_INVALID.
+            Cancelled, DeadlineExceeded: between blocks of a filter's work.
         """
+        check_filter(row_filter, self._context.limits, "filter")
         with self._context.snapshot(gallery, min_revision) as snapshot:
-            if identity_id:
-                record = snapshot.gallery.identity(identity_id)
-                if record is None:
-                    raise identity_not_found(gallery, identity_id)
-                ordinals = snapshot.gallery.faces_of(record.number, after, limit + 1)
+            view = snapshot.gallery
+            record = view.identity(identity_id) if identity_id else None
+            if identity_id and record is None:
+                raise identity_not_found(gallery, identity_id)
+            if not row_filter.is_empty:
+                chosen = matching_faces(view, row_filter, deadline, snapshot.filters)
+                if record is not None:
+                    chosen = np.intersect1d(chosen, view.faces_of(record.number), assume_unique=True)
+                ordinals, total = chosen[np.searchsorted(chosen, after, "right") :][: limit + 1], len(chosen)
+            elif record is not None:
+                ordinals, total = view.faces_of(record.number, after, limit + 1), record.face_count
             else:
-                ordinals = snapshot.gallery.live_ordinals(after, limit + 1)
+                ordinals, total = view.live_ordinals(after, limit + 1), view.counts.face_count
             page = [int(ordinal) for ordinal in ordinals[:limit]]
             infos = tuple(face_infos(snapshot, page, include_embedding=include_embedding))
-            return FaceListing(infos, page[-1] if len(ordinals) > limit else -1, snapshot.revision)
+            return FaceListing(infos, page[-1] if len(ordinals) > limit else -1, snapshot.revision, total)
 
     def move(
         self,

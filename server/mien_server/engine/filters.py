@@ -16,6 +16,7 @@ from mien_server.engine.filter_cache import Column, FilterCache, Found
 from mien_server.engine.row_sets import (
     Bitmap,
     Flags,
+    ManyRows,
     Numbers,
     RowSet,
     complement,
@@ -27,7 +28,7 @@ from mien_server.engine.types import Condition, ConditionSubject, Filter
 from mien_server.records.deadline import Deadline
 from mien_server.storage import GalleryView, Subject, ValueKind
 
-__all__ = ["IdentityChoice", "allowed_identities", "allowed_rows"]
+__all__ = ["IdentityChoice", "allowed_identities", "allowed_rows", "matching_faces"]
 
 NO_DEADLINE = Deadline()
 LOOKUP_ROWS = 5000
@@ -104,6 +105,15 @@ def allowed_rows(
         others = complement(resolver.rows_of(excluded), row_count)
         allowed = others if allowed is None else intersection(allowed, others)
     return None if allowed is None else allowed.bitmap(row_count)
+
+
+def matching_faces(
+    view: GalleryView, row_filter: Filter, deadline: Deadline = NO_DEADLINE, cache: FilterCache | None = None
+) -> Numbers:
+    """Ordinals of the faces that the filter allows, int64 [n], ascending. Raises as `allowed_rows`."""
+    live = view.rows.live
+    allowed = allowed_rows(view, row_filter, deadline, cache)
+    return ManyRows(live if allowed is None else live & allowed).numbers()
 
 
 def allowed_identities(

@@ -93,7 +93,9 @@ class Identities:
             choice = allowed_identities(view, row_filter, deadline)
             found = _page(view, choice, after, limit + 1, deadline)
             infos = tuple(translation.identity_info(identity_id, record) for identity_id, record in found[:limit])
-            return IdentityListing(infos, infos[-1].id if len(found) > limit else "", snapshot.revision)
+            identity_count = view.counts.identity_count
+            total = identity_count if choice is None else choice.count(identity_count)
+            return IdentityListing(infos, infos[-1].id if len(found) > limit else "", snapshot.revision, total)
 
     def update(
         self,

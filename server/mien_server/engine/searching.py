@@ -210,6 +210,7 @@ def explanation(report: SearchReport, watch: Stopwatch) -> Explanation:
         tail_rows=report.tail_rows,
         step=report.step,
         timings=watch.timings(),
+        matching_faces=report.matching_rows,
     )
 
 

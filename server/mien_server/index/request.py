@@ -74,6 +74,7 @@ class SearchReport:
         generation: its name, empty without one.
         tail_rows: rows newer than the generation, compared exactly.
         step: ladder step used, 0 for exact and staged plans.
+        matching_rows: live rows that the request allows, whether they were compared or not.
     """
 
     plan: str
@@ -85,6 +86,7 @@ class SearchReport:
     generation: str
     tail_rows: int
     step: int
+    matching_rows: int = 0
 
 
 @dataclass(frozen=True, slots=True)

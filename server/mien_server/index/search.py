@@ -149,6 +149,7 @@ def _search_exactly(
         generation=manifest.name if manifest is not None else "",
         tail_rows=max(0, rows.row_count - manifest.rows) if manifest is not None else 0,
         step=0,
+        matching_rows=selection.matching_all,
     )
     return SearchResult(ordinals, similarities, report)
 
@@ -236,6 +237,7 @@ def _report(
         generation=manifest.name,
         tail_rows=tail_rows,
         step=step,
+        matching_rows=listed.selection.matching_all,
     )
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import argparse
 from itertools import islice
 
-from mien_client import Face, Identity
+from mien_client import Face, Filter, Identity
 from mien_client.cli import exits
 from mien_client.cli.session import Arguments, Session, add_gallery
 from mien_client.cli.subcommands import Subcommands, zero_or_more
@@ -21,8 +22,23 @@ def add(commands: Subcommands) -> None:
     add_gallery(parser)
     parser.add_argument("--identity", default="", metavar="ID", help="only the faces of this identity")
     parser.add_argument(
+        "--label",
+        action="append",
+        default=[],
+        type=_label,
+        metavar="KEY=VALUE",
+        help="only people who carry this label; may be given again for others that they must carry too",
+    )
+    parser.add_argument(
         "--limit", type=zero_or_more, default=_LIMIT, metavar="N", help=f"stop after N; 0 lists all; default: {_LIMIT}"
     )
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not key or not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is no KEY=VALUE")
+    return key, value
 
 
 def _run(arguments: Arguments, session: Session) -> int:
@@ -30,20 +46,23 @@ def _run(arguments: Arguments, session: Session) -> int:
     stop = arguments.limit + 1 if arguments.limit > 0 else None
     if arguments.identity and arguments.what == "identities":
         raise exits.UsageFailure("--identity goes with: mien list faces")
+    client, gallery, chosen = session.client, arguments.gallery, Filter(identity_labels=dict(arguments.label))
     if arguments.what == "faces":
-        faces = list(islice(session.client.list_faces(arguments.gallery, identity_id=arguments.identity), stop))
+        faces = list(islice(client.list_faces(gallery, identity_id=arguments.identity, filter=chosen), stop))
         is_cut = _cut(faces, stop)
-        session.output.document({"faces": faces, "is_cut": is_cut})
+        total = client.count_faces(gallery, identity_id=arguments.identity, filter=chosen)
+        session.output.document({"faces": faces, "is_cut": is_cut, "total_size": total})
         session.output.table(
             ["Face", "Identity", ("Source", "path"), ("Quality", "right"), "Enrolled"], map(_face_row, faces)
         )
     else:
-        people = list(islice(session.client.list_identities(arguments.gallery), stop))
+        people = list(islice(client.list_identities(gallery, filter=chosen), stop))
         is_cut = _cut(people, stop)
-        session.output.document({"identities": people, "is_cut": is_cut})
+        total = client.count_identities(gallery, filter=chosen)
+        session.output.document({"identities": people, "is_cut": is_cut, "total_size": total})
         session.output.table(["Identity", "Name", ("Faces", "right"), "Labels"], map(_identity_row, people))
     if is_cut:
-        session.output.note(f"There are more than {arguments.limit}; --limit 0 lists all.")
+        session.output.note(f"These are {arguments.limit} of {total}; --limit 0 lists all.")
     return exits.DONE
 
 

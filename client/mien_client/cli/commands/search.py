@@ -98,7 +98,8 @@ def _explain(answer: SearchAnswer, session: Session) -> None:
         return
     timings = ", ".join(f"{timing.stage} {timing.milliseconds:.2f} ms" for timing in told.timings)
     session.output.say(
-        f"plan {told.plan}: {counted(told.rows_scanned, 'row')} compared, {told.rows_rescored} rescored, "
+        f"plan {told.plan}: {counted(told.rows_scanned, 'row')} compared of {told.matching_faces} that count, "
+        f"{told.rows_rescored} rescored, "
         f"{told.lists_scanned} of {told.lists_total} lists, {counted(told.tail_rows, 'row')} of the tail, "
         f"estimated rank-1 agreement {told.recall_estimate:.4f}; {timings}"
     )

@@ -31,11 +31,16 @@ class IdentityInfo:
 
 @dataclass(frozen=True, slots=True)
 class IdentityListing:
-    """A page of identities in the byte order of their ids; `next_after` is empty on the last page."""
+    """A page of identities in the byte order of their ids; `next_after` is empty on the last page.
+
+    Attributes:
+        total: identities on all pages together.
+    """
 
     identities: tuple[IdentityInfo, ...]
     next_after: str
     revision: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +63,16 @@ class FaceInfo:
 
 @dataclass(frozen=True, slots=True)
 class FaceListing:
-    """A page of faces in the order of enrolment; `next_after` is -1 on the last page."""
+    """A page of faces in the order of enrolment; `next_after` is -1 on the last page.
+
+    Attributes:
+        total: faces on all pages together.
+    """
 
     faces: tuple[FaceInfo, ...]
     next_after: int
     revision: int
+    total: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ class Explanation:
     tail_rows: int
     step: int
     timings: tuple[StageTiming, ...]
+    matching_faces: int = 0
 
 
 class ThresholdOrigin(enum.IntEnum):

@@ -169,4 +169,5 @@ def _explanation_message(explanation: Explanation) -> types_pb2.Explanation:
             types_pb2.StageTiming(stage=timing.stage, milliseconds=timing.milliseconds)
             for timing in explanation.timings
         ],
+        matching_faces=explanation.matching_faces,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mien.v1 import gallery_service_pb2 as pb
 from mien_server.rpc.convert.faces import face_message
+from mien_server.rpc.convert.filters import row_filter
 from mien_server.rpc.gate import Call
 from mien_server.rpc.requests import next_page_token, page_ordinal, page_size, request_token
 
@@ -26,16 +27,19 @@ def list_faces(request: pb.ListFacesRequest, call: Call) -> pb.ListFacesResponse
     listing = call.engine.faces.list(
         request.gallery,
         request.identity_id,
+        row_filter=row_filter(request.filter, "filter"),
         after=page_ordinal(call.method, request, request.page_token),
         limit=page_size(request.page_size, call.engine.limits),
         include_embedding=request.include_embedding,
         min_revision=request.min_revision,
+        deadline=call.deadline,
     )
     cursor = "" if listing.next_after < 0 else str(listing.next_after)
     return pb.ListFacesResponse(
         faces=[face_message(face) for face in listing.faces],
         next_page_token=next_page_token(call.method, request, cursor),
         revision=listing.revision,
+        total_size=listing.total,
     )
 
 

@@ -41,6 +41,7 @@ def list_identities(request: pb.ListIdentitiesRequest, call: Call) -> pb.ListIde
         identities=[identity_message(identity) for identity in listing.identities],
         next_page_token=next_page_token(call.method, request, listing.next_after),
         revision=listing.revision,
+        total_size=listing.total,
     )
 
 
