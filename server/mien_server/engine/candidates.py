@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -45,19 +46,18 @@ class Ranking:
     scores: Float32Array
 
 
-@dataclass(frozen=True, slots=True)
-class CandidateSearch:
+class CandidateSearch(NamedTuple):
     """What people are looked for by.
 
     Attributes:
-        count: candidates wanted for each probe.
+        candidate_count: candidates wanted for each probe.
         decision_similarity: who is less similar is not named, which may spare a search by best face the rest.
         allowed: rows that may be answered; None for all.
     """
 
     context: EngineContext
     snapshot: GallerySnapshot
-    count: int
+    candidate_count: int
     scoring: IdentityScoring
     effort: EffortChoice
     decision_similarity: float
@@ -85,15 +85,15 @@ def rank(search: CandidateSearch, vectors: Float32Array) -> tuple[Ranking, Searc
     the nearest faces complete.
     """
     is_by_face = search.scoring is IdentityScoring.BEST_FACE
-    pool = search.count if is_by_face else max(search.count, TEMPLATE_IDENTITIES_MIN)
+    pool = search.candidate_count if is_by_face else max(search.candidate_count, TEMPLATE_IDENTITIES_MIN)
     face_count = min(pool * FACES_PER_CANDIDATE, max(1, search.snapshot.gallery.rows.live_count))
     decision_similarity = search.decision_similarity if is_by_face else None
     found = search.rows(vectors, face_count, search.allowed, decision_similarity)
     ordinals, similarities = first_faces(search.numbers, found, pool)
-    # A probe whose answer is padded has seen every row that counts: there is nobody more to be found.
-    wants_more = (found.ordinals[:, -1] >= 0) & (ordinals[:, -1] < 0)
-    if wants_more.any():
-        _refill(search, vectors, found, np.flatnonzero(wants_more), (ordinals, similarities))
+    if ordinals[:, -1].min() < 0:
+        # A probe whose answer is padded has seen every row that counts: there is nobody more to be found.
+        wants_more = np.flatnonzero((found.ordinals[:, -1] >= 0) & (ordinals[:, -1] < 0))
+        _refill(search, vectors, found, wants_more, (ordinals, similarities))
     if is_by_face:
         return Ranking(ordinals, similarities), found.report
     return _rank_by_template(search, vectors, ordinals), found.report
@@ -113,7 +113,7 @@ def first_faces(numbers: Numbers, found: FoundRows, count: int) -> tuple[Ordinal
     if len(ordinals) == 1:
         first = _first_columns(numbers, ordinals[0], count)
         if len(first) == count:
-            return ordinals[:, first], similarities[:, first]
+            return ordinals.take(first, axis=1), similarities.take(first, axis=1)
         columns = np.array(first, np.int64)
         probes, places = np.zeros_like(columns), np.arange(len(columns))
     else:
@@ -231,5 +231,5 @@ def _rank_by_template(search: CandidateSearch, vectors: Float32Array, ordinals: 
         templates = templates_of(gallery, unique, search.deadline)[places.reshape(block.shape)]
         found = np.einsum("nd,nkd->nk", vectors[start : start + TEMPLATE_PROBES_PER_BLOCK], templates)
         scores[start : start + TEMPLATE_PROBES_PER_BLOCK] = np.where(block >= 0, found, -np.inf)
-    order = np.argsort(-scores, axis=1, kind="stable")[:, : search.count]
+    order = np.argsort(-scores, axis=1, kind="stable")[:, : search.candidate_count]
     return Ranking(np.take_along_axis(ordinals, order, axis=1), np.take_along_axis(scores, order, axis=1))

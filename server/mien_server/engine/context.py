@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from types import TracebackType
 from typing import TypeVar
 
 from mien_server.config.limits import Limits
@@ -44,6 +44,34 @@ class GallerySnapshot:
         return self.view.revision
 
 
+class OpenSnapshot:
+    """The block in which a gallery's snapshot may be used; a class because every search enters one."""
+
+    __slots__ = ("_filters", "_gallery", "_generations", "_view")
+
+    def __init__(
+        self, generations: Mapping[int, Generation], view: StoreView, gallery: str, filters: FilterCache
+    ) -> None:
+        self._generations = generations
+        self._view = view
+        self._gallery = gallery
+        self._filters = filters
+
+    def __enter__(self) -> GallerySnapshot:
+        view = self._view.__enter__()
+        try:
+            found = view.gallery(self._gallery)
+        except BaseException:
+            view.__exit__(None, None, None)
+            raise
+        return GallerySnapshot(view, found, self._generations.get(found.number), self._filters)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._view.__exit__(kind, error, trace)
+
+
 @dataclass(frozen=True, slots=True)
 class EngineContext:
     """The parts of one engine."""
@@ -60,19 +88,15 @@ class EngineContext:
         """What a request may not exceed."""
         return self.options.limits
 
-    @contextmanager
-    def snapshot(self, gallery: str, min_revision: int = 0) -> Iterator[GallerySnapshot]:
+    def snapshot(self, gallery: str, min_revision: int = 0) -> OpenSnapshot:
         """A gallery as it is now, for the length of the block.
 
-        Raises:
+        Raises (when the block is entered):
             NotFound: GALLERY_NOT_FOUND.
             PreconditionFailed: REVISION_NOT_REACHED.
         """
         # The generations are taken first: a view opened after is at least as new as any of them.
-        generations: Mapping[int, Generation] = self.indexes.generations
-        with self.store.view(min_revision) as view:
-            found = view.gallery(gallery)
-            yield GallerySnapshot(view, found, generations.get(found.number), self.filters)
+        return OpenSnapshot(self.indexes.generations, self.store.view(min_revision), gallery, self.filters)
 
     def index_state(self, gallery: GalleryView) -> IndexState:
         """How the gallery is searched now."""

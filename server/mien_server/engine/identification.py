@@ -118,7 +118,12 @@ def _hydrate(
     is_shown = ranking.ordinals >= 0
     if min_similarity is not None:
         is_shown &= ranking.scores >= np.float32(min_similarity)
-    heads = heads_of(snapshot, ranking.ordinals[is_shown])
+    counts = is_shown.sum(axis=1).tolist()
+    if sum(counts) == is_shown.size:
+        ordinals, scores = ranking.ordinals.ravel(), ranking.scores.ravel()
+    else:
+        ordinals, scores = ranking.ordinals[is_shown], ranking.scores[is_shown]
+    heads = heads_of(snapshot, ordinals)
     numbers, indexes = distinct(heads.identity_numbers)
     people = snapshot.gallery.people(numbers)
     places = indexes.tolist()
@@ -126,7 +131,6 @@ def _hydrate(
     ids = people.identity_ids
     names = [record.display_name for record in people.records]
     labels = [record.labels for record in people.records]
-    scores = ranking.scores[is_shown]
     in_metric = distances(scores, metric)
     shown_distances: Iterable[float | None] = repeat(None) if in_metric is None else in_metric.tolist()
     candidates = [
@@ -137,7 +141,7 @@ def _hydrate(
     ]
     bar = np.float32(threshold.similarity)
     decided = ((ranking.scores[:, 0] >= bar) & is_shown[:, 0]).tolist()
-    bounds = accumulate(is_shown.sum(axis=1).tolist(), initial=0)
+    bounds = accumulate(counts, initial=0)
     return tuple(
         Identification(is_match, tuple(candidates[start:end]))
         for is_match, (start, end) in zip(decided, pairwise(bounds), strict=True)

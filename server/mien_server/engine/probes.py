@@ -27,6 +27,9 @@ class AnalysedImages:
     model_fingerprint: str = ""
 
 
+NO_IMAGES = AnalysedImages()
+
+
 @dataclass(frozen=True, slots=True)
 class ProbeVectors:
     """Probes ready for a search.
@@ -60,7 +63,7 @@ def analyse_probes(context: EngineContext, gallery: str, probes: Probes, deadlin
             raise InvalidArgument(
                 "probes: nothing to look up; give embeddings or photographs", field="probes", reason="NO_PROBES"
             )
-        return AnalysedImages()
+        return NO_IMAGES
     check_images(context, probes.images, "probes.images")
     with context.snapshot(gallery) as snapshot:
         recipe = gallery_recipe(context, snapshot.gallery)

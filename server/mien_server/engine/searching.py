@@ -178,7 +178,8 @@ def heads_of(snapshot: GallerySnapshot, ordinals: Ordinals) -> FaceHeads:
         CorruptStore: ROW_NOT_RESOLVED: a row that the search found is not there or belongs to someone else.
     """
     heads = snapshot.gallery.heads(ordinals)
-    if (heads.identity_numbers != snapshot.gallery.rows.identity_numbers[ordinals]).any():
+    # Of a few numbers bytes are compared in a fraction of the time that numpy takes.
+    if heads.identity_numbers.tobytes() != snapshot.gallery.rows.identity_numbers[ordinals].tobytes():
         raise CorruptStore(
             f"gallery {snapshot.gallery.name!r}: rows in memory and in the store name different identities; "
             "restart the server; if it happens again, go back to a copy of the store and report it",

@@ -14,9 +14,9 @@ from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.databases import Database
-from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
+from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
 
 __all__ = ["Face", "FaceHeads", "GalleryView"]
@@ -50,18 +50,14 @@ class Face:
 class GalleryView:
     """One gallery in one view. Ends with the view; what it returned stays valid. Records are not to be changed."""
 
-    __slots__ = ("_records", "_revision", "_rows", "_state")
+    __slots__ = ("_content", "_records", "_state", "number")
 
-    def __init__(self, state: GalleryState, records: RecordReader, revision: int) -> None:
-        self._state = state
+    def __init__(self, content: SnapshotContent, number: int, records: RecordReader) -> None:
+        self._content = content
+        self._state = content.galleries[number]
         self._records = records
-        self._revision = revision
-        self._rows: GalleryRows | None = None
-
-    @property
-    def number(self) -> int:
+        self.number = number
         """Names the gallery for ever; never used again."""
-        return self._state.record.number
 
     @property
     def name(self) -> str:
@@ -81,9 +77,7 @@ class GalleryView:
     @property
     def rows(self) -> GalleryRows:
         """Vectors, live rows and identity numbers. Raises CorruptStore when the vector file cannot be mapped."""
-        if self._rows is None:
-            self._rows = self._state.rows(self._revision)
-        return self._rows
+        return self._content.rows(self.number)
 
     @property
     def postings(self) -> Postings:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 import lmdb
 
 from mien_server.errors import Unavailable
+from mien_server.records.rows import GalleryRows
 from mien_server.storage.databases import Transaction
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.lmdb_errors import translated_read_error
@@ -41,6 +42,14 @@ class SnapshotContent:
     transaction_id: int
     galleries: Mapping[int, GalleryState]
     numbers: Mapping[str, int]
+    _rows: dict[int, GalleryRows] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def rows(self, gallery_number: int) -> GalleryRows:
+        """The rows of a gallery that is there, the same object for all views. Raises CorruptStore."""
+        rows = self._rows.get(gallery_number)
+        if rows is None:
+            rows = self._rows[gallery_number] = self.galleries[gallery_number].rows(self.revision)
+        return rows
 
 
 @dataclass(slots=True, eq=False)
@@ -74,6 +83,7 @@ class Snapshots:
         self._published = threading.Condition(self._lock)
         self._current = Snapshot(first)
         self._older: set[Snapshot] = set()
+        self._waiting_count = 0
         self._is_closed = False
         self._failure: str | None = None
         self.on_release: Callable[[], None] = lambda: None
@@ -106,7 +116,9 @@ class Snapshots:
                 is_last = self._leave(snapshot)
                 if self._current is snapshot and not snapshot.ready and not self._is_closed:
                     self._refuse_failed()
+                    self._waiting_count += 1
                     self._published.wait(_PUBLICATION_WAIT_S)
+                    self._waiting_count -= 1
             if is_last:
                 self.on_release()
 
@@ -116,7 +128,8 @@ class Snapshots:
             is_kept = snapshot is self._current and len(snapshot.ready) < self._ready_reader_count_max
             if is_kept:
                 snapshot.ready.append(transaction)
-                self._published.notify()
+                if self._waiting_count:
+                    self._published.notify()
             else:
                 transaction.abort()
             is_last = self._leave(snapshot)

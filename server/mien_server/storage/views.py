@@ -107,7 +107,7 @@ class StoreView:
     def _gallery(self, number: int) -> GalleryView:
         view = self._galleries.get(number)
         if view is None:
-            view = GalleryView(self._content.galleries[number], self._reader(), self._content.revision)
+            view = GalleryView(self._content, number, self._reader())
             self._galleries[number] = view
         return view
 
