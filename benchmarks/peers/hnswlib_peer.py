@@ -14,7 +14,7 @@ __all__ = ["HnswlibPeer"]
 
 LINKS = 16
 BUILD_EFFORT = 200
-EFFORTS = (16, 64, 128, 256, 512, 1024, 2048)
+EFFORTS = (16, 64, 256, 512, 1024)
 
 
 class HnswlibPeer(Peer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +16,8 @@ from benchmarks.timing import percentile_ms
 
 __all__ = ["identification", "neighbors"]
 
+Answer = TypeVar("Answer")
+
 ROUNDING = 2e-6
 """Two ways of summing the product of unit vectors differ by less."""
 
@@ -23,8 +25,6 @@ BATCH_PROBES = 500
 SINGLE_PROBES = 400
 STRANGER_SINGLES = 200
 WARM_UP = 50
-BATCH_S_MIN = 1.0
-BATCH_ROUNDS_MIN = 3
 SINGLE_S_MAX = 6.0
 """A slow system is asked fewer single probes: what these seconds hold."""
 
@@ -48,8 +48,9 @@ def identification(peer: Peer, task: Task, effort: Effort) -> dict[str, Any]:
     def ask(probes: Any) -> Named:
         return peer.identify(probes, effort, task.threshold)
 
-    named = _in_batches(peer, task.mated, ask)
-    stranger_named = _in_batches(peer, task.strangers, ask)
+    answers, rates = _in_batches(peer, task.mated, ask)
+    named = _joined(answers)
+    stranger_named = _joined(_in_batches(peer, task.strangers, ask)[0])
     singles = [peer.prepare(probe) for probe in _singles(task.mated, SINGLE_PROBES)]
     stranger_singles = [peer.prepare(probe) for probe in _singles(task.strangers, STRANGER_SINGLES)]
     for probe in singles[:WARM_UP]:
@@ -61,7 +62,7 @@ def identification(peer: Peer, task: Task, effort: Effort) -> dict[str, Any]:
         "stranger_decisions": _decisions(task, stranger_named, task.stranger_rows, task.stranger_similarities),
         "mated": asdict(_single_times(singles, ask)),
         "stranger": asdict(_single_times(stranger_singles, ask)),
-        **_batch_rates(peer, task.mated, ask),
+        **rates,
     }
 
 
@@ -71,7 +72,8 @@ def neighbors(peer: Peer, task: Task, effort: Effort) -> dict[str, Any]:
     def ask(probes: Any) -> npt.NDArray[np.int64]:
         return peer.nearest(probes, NEIGHBORS, effort).rows
 
-    found = np.concatenate([ask(peer.prepare(part)) for part in _batches(task.mated)])
+    answers, rates = _in_batches(peer, task.mated, ask)
+    found = np.concatenate(answers)
     hits = [np.isin(wanted, rows).mean() for wanted, rows in zip(task.mated_rows, found, strict=True)]
     singles = [peer.prepare(probe) for probe in _singles(task.mated, SINGLE_PROBES)]
     for probe in singles[:WARM_UP]:
@@ -80,21 +82,34 @@ def neighbors(peer: Peer, task: Task, effort: Effort) -> dict[str, Any]:
         "effort": effort.label,
         "recall_at_10": float(np.mean(hits)),
         "mated": asdict(_single_times(singles, ask)),
-        **_batch_rates(peer, task.mated, ask),
+        **rates,
     }
 
 
-def _in_batches(peer: Peer, probes: Float32Array, ask: Callable[[Any], Named]) -> Named:
-    answers = [ask(peer.prepare(part)) for part in _batches(probes)]
+def _in_batches(
+    peer: Peer, probes: Float32Array, ask: Callable[[Any], Answer]
+) -> tuple[list[Answer], dict[str, float]]:
+    """Answers batch by batch, and probes a second: the median batch by the clock, and by processor time."""
+    answers: list[Answer] = []
+    wall: list[float] = []
+    processor: list[float] = []
+    for first in range(0, len(probes), BATCH_PROBES):
+        batch = peer.prepare(probes[first : first + BATCH_PROBES])
+        processor_s, started_s = time.process_time(), time.perf_counter()
+        answers.append(ask(batch))
+        wall.append(time.perf_counter() - started_s)
+        processor.append(time.process_time() - processor_s)
+    size = min(BATCH_PROBES, len(probes))
+    rates = {"probes_per_s": size / float(np.median(wall)), "probes_per_cpu_s": size / float(np.median(processor))}
+    return answers, rates
+
+
+def _joined(answers: list[Named]) -> Named:
     return Named(
         np.concatenate([one.people for one in answers]),
         np.concatenate([one.similarities for one in answers]),
         np.concatenate([one.is_match for one in answers]),
     )
-
-
-def _batches(probes: Float32Array) -> list[Float32Array]:
-    return [probes[first : first + BATCH_PROBES] for first in range(0, len(probes), BATCH_PROBES)]
 
 
 def _singles(probes: Float32Array, count: int) -> list[Float32Array]:
@@ -138,18 +153,3 @@ def _single_times(probes: list[Any], ask: Callable[[Any], object]) -> _Times:
         cpu_mean_ms=float(np.mean(processor)) * 1000.0,
         probes=len(wall),
     )
-
-
-def _batch_rates(peer: Peer, probes: Float32Array, ask: Callable[[Any], object]) -> dict[str, float]:
-    """Probes a second in batches: the median round by the wall clock, and by processor time."""
-    batches = [peer.prepare(part) for part in _batches(probes)]
-    wall: list[float] = []
-    processor: list[float] = []
-    while len(wall) < BATCH_ROUNDS_MIN or sum(wall) < BATCH_S_MIN:
-        batch = batches[len(wall) % len(batches)]
-        processor_s, started_s = time.process_time(), time.perf_counter()
-        ask(batch)
-        wall.append(time.perf_counter() - started_s)
-        processor.append(time.process_time() - processor_s)
-    size = min(BATCH_PROBES, len(probes))
-    return {"probes_per_s": size / float(np.median(wall)), "probes_per_cpu_s": size / float(np.median(processor))}

@@ -22,9 +22,10 @@ HEADINGS: Final = (
     "agreement",
     "decisions mated",
     "stranger",
-    "one mated probe p50 ms",
+    "one mated probe, ms: p50",
+    "mean",
     "p99",
-    "one stranger p50 ms",
+    "one stranger, ms: p50",
     "probes/s",
     "recall@10 @ ms",
     "build s",
@@ -72,7 +73,7 @@ def markdown(report: Mapping[str, Any]) -> str:
         lines += [f"`{name}`: {_about(case)}", ""]
         lines += ["| " + " | ".join(HEADINGS) + " |", "|" + " --- |" * len(HEADINGS)]
         lines += ["| " + " | ".join(row) + " |" for row in _rows(case)]
-        lines += ["", *(f"- {line}" for line in _left_out(case)), ""]
+        lines += ["", *(f"- {line}" for line in _left_out(case))]
         lines += [
             f"- {peer['title']} {peer['version']}: {peer['how']}" for peer in case["peers"].values() if "title" in peer
         ]
@@ -121,6 +122,7 @@ def _row(peer: Mapping[str, Any], effort: Mapping[str, Any], shared: Row) -> Row
         f"{effort['mated_decisions']:.4f}",
         f"{effort['stranger_decisions']:.4f}",
         f"{effort['mated']['cpu_p50_ms']:.3f}",
+        f"{effort['mated']['cpu_mean_ms']:.3f}",
         f"{effort['mated']['cpu_p99_ms']:.2f}",
         f"{effort['stranger']['cpu_p50_ms']:.3f}",
         f"{effort['probes_per_cpu_s']:,.0f}",
