@@ -136,6 +136,30 @@ def test_the_cache_stays_within_its_bound_and_keeps_what_is_used() -> None:
     assert cache.get(99) is not None
 
 
+def test_texts_of_a_key_count_too() -> None:
+    """A long list of ids or values takes its part of the bound, as often as it is kept."""
+    cache = FilterCache(bytes_max=100_000)
+    for number in range(100):
+        ids = tuple(f"{number}-{place}" for place in range(500))
+        cache.put(ids, Found(LabelFacts(), 8, ManyRows(np.zeros(1, np.uint8))), ids)
+    assert 500 * 64 <= cache.nbytes <= 100_000
+
+
+def test_a_named_person_who_is_made_anew_is_found(opened: Opened) -> None:
+    """A list of ids means those who have them now: whoever is deleted and enrolled again, or enrolled later."""
+    both, alone = Filter(identity_ids=("ann", "cid")), Filter(identity_ids=("ann",))
+    others = Filter(excluded_identity_ids=("ann",))
+    assert (opened.now(both), opened.now(alone), opened.now(others)) == ({0, 1}, {0, 1}, {2})
+    with opened.store.view() as before:
+        opened.store.write(DeleteIdentity("people", "ann"))
+        assert (opened.now(both), opened.now(alone), opened.now(others)) == (set(), set(), {2})
+        enroll(opened.store, rows(opened.gallery, [("cid", "f3", 3), ("ann", "f4", 4)]))
+        assert (opened.now(both), opened.now(alone), opened.now(others)) == ({3, 4}, {4}, {2, 3})
+        enroll(opened.store, rows(opened.gallery, [("ann", "f5", 5), ("bob", "f6", 6)]))
+        assert (opened.now(both), opened.now(alone), opened.now(others)) == ({3, 4, 5}, {4, 5}, {2, 3, 6})
+        assert (opened.chosen(before, both), opened.chosen(before, others)) == ({0, 1}, {2})
+
+
 def test_what_an_older_reader_found_out_replaces_nothing_newer() -> None:
     """A reader of an older snapshot that comes last does not throw away what is known of later ones."""
     cache = FilterCache()

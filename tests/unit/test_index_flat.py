@@ -11,7 +11,7 @@ import pytest
 
 from mien_server.errors import InvalidArgument
 from mien_server.index import EffortChoice, flat, search
-from mien_server.index.flat import search_flat
+from mien_server.index.flat import search_chosen, search_flat
 from tests.index_support import assert_is_exact, bitmap_of, request, rows_in_file, unit_vectors
 
 
@@ -150,3 +150,26 @@ def test_a_wrong_request_is_refused(tmp_path: Path, dimension: int, k: int, reas
     with pytest.raises(InvalidArgument) as caught:
         search(rows, None, request(unit_vectors(2, dimension), k=k))
     assert caught.value.reason == reason
+
+
+@pytest.mark.parametrize("item_type", [np.float32, np.float16])
+@pytest.mark.parametrize("probe_count", [1, 3, 60])
+@pytest.mark.parametrize("chosen_count", [0, 1, 4, 700])
+def test_a_list_of_rows_is_searched_as_a_bitmap_of_them(
+    item_type: npt.DTypeLike, probe_count: int, chosen_count: int
+) -> None:
+    """The rows of given ordinals give the answer of a search that selects them, to the bit, ties and padding too."""
+    vectors = unit_vectors(3000, 64)
+    vectors[1000:1500] = vectors[500:1000]
+    vectors = vectors.astype(item_type)
+    ordinals = np.sort(np.random.default_rng(1).permutation(3000)[:chosen_count])
+    is_chosen = np.isin(np.arange(3000), ordinals)
+    probes = np.ascontiguousarray(vectors[700 : 700 + probe_count].astype(np.float32))
+    found = search_chosen(vectors, ordinals, probes, 10, 2)
+    by_bitmap = search_flat(vectors, 0, 3000, bitmap_of(is_chosen), probes, 10, 2)
+    np.testing.assert_array_equal(found[0], by_bitmap[0])
+    np.testing.assert_array_equal(found[1], by_bitmap[1])
+    similarities = probes.astype(np.float64) @ vectors.astype(np.float64).T
+    similarities[:, ~is_chosen] = -np.inf
+    best = -np.sort(-similarities, axis=1)[:, :10]
+    np.testing.assert_allclose(found[1], best, atol=2e-6)

@@ -153,6 +153,16 @@ def test_a_filter_widens_the_scan_until_it_turns_exact() -> None:
     assert choose_scan(MANIFEST, step, 10, 0, 200_000, 1) is None
 
 
+@pytest.mark.parametrize("probe_count", [1, 100])
+@pytest.mark.parametrize("step", LADDER)
+def test_narrow_filters_are_exact_and_wide_ones_scanned(step: LadderStep, probe_count: int) -> None:
+    """From some width on every wider filter is scanned, and it lies between one row in a thousand and one in three."""
+    widths = range(200, 200_001, 200)
+    is_exact = [choose_scan(MANIFEST, step, 10, matching, 200_000, probe_count) is None for matching in widths]
+    assert is_exact == sorted(is_exact, reverse=True)
+    assert 200 < widths[sum(is_exact)] < 70_000
+
+
 def test_more_is_rescored_for_a_larger_k() -> None:
     """Twice k candidates are rescored where that is more than the step's."""
     scan = choose_scan(MANIFEST, LADDER[0], 1000, 200_000, 200_000, 1)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,13 +19,16 @@ import numpy.typing as npt
 from mien_server.engine.row_sets import RowSet
 from mien_server.storage import LabelFacts
 
-__all__ = ["CACHE_BYTES_MAX", "Column", "FilterCache", "Found"]
+__all__ = ["CACHE_BYTES_MAX", "Column", "Depends", "FilterCache", "Found"]
 
 CACHE_BYTES_MAX = 256 * 1024 * 1024
 """What all filters of a store may keep in memory; the longest unused goes first."""
 
 ENTRY_BYTES = 512
-"""Counted for each thing kept beside its arrays: its key, its objects."""
+"""Counted for each thing kept beside its arrays and the texts of its key."""
+
+TEXT_BYTES = 64
+"""Counted for each text of a key beside its characters, which take up to four bytes each."""
 
 Block = tuple[npt.NDArray[Any], ...]
 
@@ -67,6 +70,21 @@ class Column:
 
 
 @dataclass(frozen=True, slots=True)
+class Depends:
+    """What something that was found out rests on, and what may change under it.
+
+    Attributes:
+        labels: the labels of identities.
+        owners: whose rows are whose.
+        ids: who has an id: it may be deleted, and made anew as someone else.
+    """
+
+    labels: bool = False
+    owners: bool = False
+    ids: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Found:
     """Something found out in a snapshot.
 
@@ -79,18 +97,14 @@ class Found:
     extent: int
     value: RowSet | Column
 
-    def holds_in(self, facts: LabelFacts, *, relabelled: bool, moved: bool) -> bool:
-        """Whether it holds in the snapshot of these facts, as far as it goes.
-
-        Args:
-            relabelled: it depends on the labels of identities.
-            moved: it depends on whose rows are whose.
-        """
+    def holds_in(self, facts: LabelFacts, depends: Depends) -> bool:
+        """Whether it holds in the snapshot of these facts, as far as it goes."""
         mine = self.facts
         return (
             mine.deleted <= facts.deleted
-            and (not relabelled or mine.relabelled == facts.relabelled)
-            and (not moved or mine.moved == facts.moved)
+            and (not depends.labels or mine.relabelled == facts.relabelled)
+            and (not depends.owners or mine.moved == facts.moved)
+            and (not depends.ids or mine.deleted == facts.deleted)
         )
 
     @property
@@ -105,7 +119,7 @@ class FilterCache:
     def __init__(self, bytes_max: int = CACHE_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._lock = threading.Lock()
-        self._entries: OrderedDict[Hashable, Found] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[Found, int]] = OrderedDict()
         self._nbytes = 0
 
     @property
@@ -116,24 +130,29 @@ class FilterCache:
     def get(self, key: Hashable) -> Found | None:
         """What was found out under this key last."""
         with self._lock:
-            found = self._entries.get(key)
-            if found is not None:
-                self._entries.move_to_end(key)
-            return found
+            entry = self._entries.get(key)
+            if entry is None:
+                return None
+            self._entries.move_to_end(key)
+            return entry[0]
 
-    def put(self, key: Hashable, found: Found) -> None:
-        """Keep it, unless something of a later snapshot is kept, or it alone outgrows the bound."""
-        size = ENTRY_BYTES + found.value.nbytes
+    def put(self, key: Hashable, found: Found, texts: Iterable[str] = ()) -> None:
+        """Keep it, unless something of a later snapshot is kept, or it alone outgrows the bound.
+
+        Args:
+            texts: what the key holds of them, for they take memory too.
+        """
+        size = ENTRY_BYTES + found.value.nbytes + sum(TEXT_BYTES + 4 * len(text) for text in texts)
         with self._lock:
             old = self._entries.get(key)
-            if size > self._bytes_max or (old is not None and old.age > found.age):
+            if size > self._bytes_max or (old is not None and old[0].age > found.age):
                 return
             if old is not None:
                 self._forget(key)
-            self._entries[key] = found
+            self._entries[key] = found, size
             self._nbytes += size
             while self._nbytes > self._bytes_max:
                 self._forget(next(iter(self._entries)))
 
     def _forget(self, key: Hashable) -> None:
-        self._nbytes -= ENTRY_BYTES + self._entries.pop(key).value.nbytes
+        self._nbytes -= self._entries.pop(key)[1]

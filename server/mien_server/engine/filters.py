@@ -1,18 +1,19 @@
 """From a filter to the rows it allows, exactly, in the snapshot of the search. Filters were checked at the edge.
 
-Each condition becomes a set of rows, or of identities and then of rows. These sets are kept and grow with the gallery;
-FilterCache says how. Lists of identity ids are looked up anew for each call.
+Each condition becomes a set of rows, or of identities and then of rows, and so does each list of identity ids. These
+sets are kept and grow with the gallery; FilterCache says how.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.engine.filter_cache import Column, FilterCache, Found
+from mien_server.engine.filter_cache import Column, Depends, FilterCache, Found
 from mien_server.engine.row_sets import (
     Bitmap,
     Flags,
@@ -96,13 +97,12 @@ def allowed_rows(
     row_count = view.rows.row_count
     allowed: RowSet | None = None
     if row_filter.identity_ids:
-        allowed = resolver.rows_of(_numbers_of(view, row_filter.identity_ids))
+        allowed = resolver.rows_named(row_filter.identity_ids)
     for condition in _conditions(row_filter):
         found = resolver.matching_rows(condition)
         allowed = found if allowed is None else intersection(allowed, found)
-    excluded = _numbers_of(view, row_filter.excluded_identity_ids)
-    if excluded.size:
-        others = complement(resolver.rows_of(excluded), row_count)
+    if row_filter.excluded_identity_ids:
+        others = complement(resolver.rows_named(row_filter.excluded_identity_ids), row_count)
         allowed = others if allowed is None else intersection(allowed, others)
     return None if allowed is None else allowed.bitmap(row_count)
 
@@ -178,8 +178,8 @@ class _Resolver:
             return rows_flagged(self._owned_by(self.matching(condition), first), first)
 
         key = ("rows", self._view.number, condition)
-        depends = condition.subject is ConditionSubject.IDENTITY_LABEL
-        return self._grown(key, self._facts.row_count, find, relabelled=depends, moved=True)
+        depends = Depends(labels=condition.subject is ConditionSubject.IDENTITY_LABEL, owners=True)
+        return self._grown(key, condition.one_of or (), self._facts.row_count, find, depends)
 
     def matching(self, condition: Condition) -> RowSet:
         """The rows or identity numbers, by the condition's subject, that pass its test, which is not `exists` false."""
@@ -193,11 +193,33 @@ class _Resolver:
                 return rows_flagged(self._made_within(subject, condition.time_range_us, first, extent), first)
             return rows_flagged(self._valued(subject, condition, first, extent), first)
 
-        depends = condition.subject is ConditionSubject.IDENTITY_LABEL
-        return self._grown(("matching", self._view.number, condition), extent, find, relabelled=depends, moved=False)
+        key = ("matching", self._view.number, condition)
+        depends = Depends(labels=condition.subject is ConditionSubject.IDENTITY_LABEL)
+        return self._grown(key, condition.one_of or (), extent, find, depends)
 
-    def rows_of(self, identity_numbers: Numbers) -> RowSet:
-        """The rows of these identities."""
+    def rows_named(self, identity_ids: tuple[str, ...]) -> RowSet:
+        """The rows of the identities of these ids; deleted ones perhaps."""
+
+        @functools.cache
+        def named() -> Numbers:
+            return _numbers_of(self._view, identity_ids)
+
+        def find(first: int) -> RowSet:
+            if not first:
+                return self._rows_of(named())
+            identities = rows_numbered(named(), self._facts.next_identity_number)
+            return rows_flagged(self._owned_by(identities, first), first)
+
+        key = ("named", self._view.number, identity_ids)
+        depends = Depends(owners=True, ids=True)
+        known = self._cache.get(key)
+        is_known = known is not None and known.holds_in(self._facts, depends)
+        if not is_known and named().size < len(frozenset(identity_ids)):
+            # Somebody who is not there may be made later on: nothing to keep.
+            return self._rows_of(named())
+        return self._grown(key, identity_ids, self._facts.row_count, find, depends)
+
+    def _rows_of(self, identity_numbers: Numbers) -> RowSet:
         row_count = self._facts.row_count
         if identity_numbers.size * LOOKUP_ROWS <= row_count:
             parts = [ordinals for number in identity_numbers.tolist() for ordinals in self._faces_of(number)]
@@ -206,21 +228,21 @@ class _Resolver:
         return rows_flagged(self._owned_by(identities, 0), 0)
 
     def _grown(
-        self, key: Hashable, extent: int, find: Callable[[int], RowSet], *, relabelled: bool, moved: bool
+        self, key: Hashable, texts: tuple[str, ...], extent: int, find: Callable[[int], RowSet], depends: Depends
     ) -> RowSet:
         """A set from the cache, with what was written since; `find` tells those from a first number up to the extent.
 
         Numbers beyond the extent may be in it.
         """
         found = self._cache.get(key)
-        if found is None or not found.holds_in(self._facts, relabelled=relabelled, moved=moved):
+        if found is None or not found.holds_in(self._facts, depends):
             value = find(0)
         else:
             assert not isinstance(found.value, Column)
             if found.extent >= extent:
                 return found.value
             value = found.value.extended(find(found.extent), extent)
-        self._cache.put(key, Found(self._facts, extent, value))
+        self._cache.put(key, Found(self._facts, extent, value), texts)
         return value
 
     def _owned_by(self, identities: RowSet, first: int) -> Flags:
@@ -282,7 +304,7 @@ class _Resolver:
     def _times(self, subject: Subject, extent: int) -> Column:
         """When each number below the extent was made, int64."""
         key = ("times", self._view.number, subject)
-        column, first = self._known(key, relabelled=False)
+        column, first = self._known(key, Depends())
         if first >= extent:
             return column
         times = np.full(extent - first, NO_TIME, np.int64)
@@ -294,7 +316,7 @@ class _Resolver:
     def _values(self, subject: Subject, label: str, extent: int) -> Column:
         """What each number below the extent has as this label: its kind, uint8, and its value, float64."""
         key = ("values", self._view.number, subject, label)
-        column, first = self._known(key, relabelled=subject is Subject.IDENTITY)
+        column, first = self._known(key, Depends(labels=subject is Subject.IDENTITY))
         if first >= extent:
             return column
         if extent - first > READ_ANEW_SHARE * extent:
@@ -308,10 +330,10 @@ class _Resolver:
             self._deadline.check()
         return self._keep(key, extent, column.extended((kinds, values)))
 
-    def _known(self, key: Hashable, *, relabelled: bool) -> tuple[Column, int]:
+    def _known(self, key: Hashable, depends: Depends) -> tuple[Column, int]:
         """A column from the cache and its extent; an empty one where nothing holds in this snapshot."""
         found = self._cache.get(key)
-        if found is None or not found.holds_in(self._facts, relabelled=relabelled, moved=False):
+        if found is None or not found.holds_in(self._facts, depends):
             return Column(), 0
         assert isinstance(found.value, Column)
         return found.value, found.extent
