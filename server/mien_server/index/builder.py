@@ -15,32 +15,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-
-import numpy as np
 
 from mien_server.errors import InternalError, MienError
 from mien_server.index.bitmaps import set_ordinals
 from mien_server.index.build_job import BuildJob
 from mien_server.index.crash_points import crash_point
-from mien_server.index.faiss_adapter import FAISS_VERSION, CodeSpecification, InvertedIndex, train_inverted_index
-from mien_server.index.ladder import code_agreement, exact_answers, ladder_of, measure_efforts
-from mien_server.index.layout import candidate_specifications, index_bytes, sample_row_count
+from mien_server.index.faiss_adapter import FAISS_VERSION, InvertedIndex
 from mien_server.index.manifest import (
     INDEX_FILE_NAME,
     MANIFEST_FILE_NAME,
-    LadderStep,
     Manifest,
-    Staging,
     digest_of,
 )
-from mien_server.index.plan import cheapest_step
-from mien_server.index.probing import SecondPhotographs, choose_probes
+from mien_server.index.measuring import measured_index
 from mien_server.index.publish import sync_file, sync_folder
 from mien_server.index.request import Int64Array
 from mien_server.index.rescore import StoredVectors, float32_rows
-from mien_server.index.staging import staging_of
+from mien_server.index.training import trained_index
 from mien_server.records.policies import IndexCode
 
 __all__ = ["build_generation", "main"]
@@ -48,29 +41,10 @@ __all__ = ["build_generation", "main"]
 LOWEST_PRIORITY = 19
 LIVE_ROWS_MIN = 256
 ADDED_COMPONENTS_MAX = 16 * 1024 * 1024
-PROBE_COUNT_MIN = 1000
-PROBE_COUNT_MAX = 1500
-COMPARISONS_MAX = 300_000_000
-"""Probes times rows up to which more probes than the least are worth their time."""
-
-CODE_PROBE_COUNT = 512
-CODE_SAMPLE_ROWS_MAX = 32_768
-CODE_GAIN_MIN = 0.005
-"""A later candidate must agree this much more often than the preferred one."""
-
 # Where the stages end.
 TRAINED_SHARE, ADDED_SHARE, MEASURED_SHARE = 0.2, 0.7, 0.95
 
 Report = Callable[[float, str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class _Measured:
-    """What `probe_count` probes told of the index."""
-
-    ladder: tuple[LadderStep, ...]
-    staging: Staging | None
-    probe_count: int
 
 
 def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
@@ -89,9 +63,15 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
             reason="GALLERY_TOO_SMALL",
         )
     report(0.0, "training")
-    index, specification = _trained(job, vectors, live_ordinals)
+    index, specification = trained_index(job, vectors, live_ordinals)
     _add(index, job, vectors, live_ordinals, report)
-    measured = _measured(index, job, vectors, live_ordinals, report)
+    measured = measured_index(
+        index,
+        job,
+        vectors,
+        live_ordinals,
+        lambda share: report(ADDED_SHARE + (MEASURED_SHARE - ADDED_SHARE) * share, "measuring"),
+    )
     report(MEASURED_SHARE, "writing")
     name = f"{job.revision:012d}-{secrets.token_hex(4)}"
     manifest = Manifest(
@@ -121,40 +101,6 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
     return name
 
 
-def _trained(
-    job: BuildJob, vectors: StoredVectors, live_ordinals: Int64Array
-) -> tuple[InvertedIndex, CodeSpecification]:
-    """An empty trained index of the layout that serves the gallery's faces best."""
-    generator = np.random.default_rng(job.seed)
-    dimension = job.location.dimension
-    specifications = candidate_specifications(job.code, dimension, live_ordinals.size)
-    needed_bytes = index_bytes(specifications[0], live_ordinals.size, dimension)
-    # Lists grow by doubling, hence half as much again; the samples take at most a quarter of the whole.
-    if needed_bytes * 3 // 2 > job.memory_bytes_max * 3 // 4:
-        raise InternalError(
-            f"{live_ordinals.size} rows need {needed_bytes} bytes of lists, too much for a budget of "
-            f"{job.memory_bytes_max} bytes; raise the builder's memory limit",
-            reason="BUILD_FAILED",
-        )
-    rows = sample_row_count(specifications[0], live_ordinals.size, dimension, job.memory_bytes_max)
-    sample = float32_rows(vectors, np.sort(generator.choice(live_ordinals, rows, replace=False)), job.threads)
-    specifications = [replace(each, lists=min(each.lists, rows)) for each in specifications]
-    trained = [(train_inverted_index(each, sample, job.seed, job.threads), each) for each in specifications]
-    if len(trained) == 1:
-        return trained[0]
-    some = np.ascontiguousarray(generator.permutation(sample)[:CODE_SAMPLE_ROWS_MAX])
-    origins = np.arange(min(CODE_PROBE_COUNT, len(some)))
-    probes = SecondPhotographs.like(some).of(some[origins], generator)
-    best = (-1.0, trained[0])
-    for index, specification in trained:
-        index.add(some, np.arange(len(some)), job.threads)
-        agreement = code_agreement(index, probes, origins, job.threads)
-        index.clear()
-        if agreement > best[0] + (CODE_GAIN_MIN if best[0] >= 0 else 0):
-            best = (agreement, (index, specification))
-    return best[1]
-
-
 def _add(
     index: InvertedIndex, job: BuildJob, vectors: StoredVectors, live_ordinals: Int64Array, report: Report
 ) -> None:
@@ -167,28 +113,6 @@ def _add(
         # Without a gap the mapped rows themselves are encoded.
         chosen = slice(low, high) if high - low == ordinals.size else ordinals
         index.add(float32_rows(vectors, chosen, job.threads), ordinals, job.threads)
-
-
-def _measured(
-    index: InvertedIndex, job: BuildJob, vectors: StoredVectors, live_ordinals: Int64Array, report: Report
-) -> _Measured:
-    report(ADDED_SHARE, "measuring")
-    generator = np.random.default_rng([job.seed, 2])
-    probe_count = min(max(PROBE_COUNT_MIN, COMPARISONS_MAX // live_ordinals.size), PROBE_COUNT_MAX)
-    probes = choose_probes(vectors, live_ordinals, job.identity_numbers, probe_count, generator)
-    exact = exact_answers(vectors, job.live, job.identity_numbers, probes, job.threads)
-
-    def report_share(share: float) -> None:
-        report(ADDED_SHARE + (MEASURED_SHARE - ADDED_SHARE) * (1 + share) / 2, "measuring")
-
-    report_share(0.0)
-    efforts = measure_efforts(vectors, index, probes, exact, job.threads, report_share)
-    ladder = ladder_of(efforts, exact.mated)
-    probe_count = len(probes.vectors)
-    target = job.default_recall_target
-    single = cheapest_step(ladder, probe_count, target)
-    staging = staging_of(efforts, exact, job.identity_numbers, index.lists, target, single)
-    return _Measured(ladder, staging, probe_count)
 
 
 def _write(index: InvertedIndex, manifest: Manifest, work_folder: Path) -> None:
