@@ -29,6 +29,7 @@ __all__ = [
     "nearest_candidates",
     "nearest_rows",
     "similarities_of",
+    "train_centroids",
     "train_inverted_index",
 ]
 
@@ -62,7 +63,8 @@ BLAS_WORK_MIN = 2048
 
 _faiss.cvar.distance_compute_blas_threshold = BLAS_WORK_MIN
 
-KMEANS_ITERATIONS = 12
+KMEANS_ITERATIONS = 8
+"""Twelve find no more: lists scanned for the same agreement differ by less than from seed to seed."""
 
 
 def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -279,18 +281,36 @@ class InvertedIndex:
 
 
 @_translated
+def train_centroids(sample: Float32Array, lists: int, seed: int, threads: int) -> Float32Array:
+    """Centres float32 [lists, d] of unit norm of the sample [m, d], by spherical k-means."""
+    _faiss.omp_set_num_threads(threads)
+    parameters = _faiss.ClusteringParameters()
+    parameters.spherical = True
+    parameters.niter = KMEANS_ITERATIONS
+    parameters.seed = seed
+    parameters.min_points_per_centroid = 1
+    clustering = _faiss.Clustering(sample.shape[1], lists, parameters)
+    clustering.train(sample, _faiss.IndexFlatIP(sample.shape[1]))
+    centroids: Float32Array = _faiss.vector_float_to_array(clustering.centroids).reshape(lists, -1)
+    return centroids
+
+
+@_translated
 def train_inverted_index(
-    specification: CodeSpecification, sample: Float32Array, seed: int, threads: int
+    specification: CodeSpecification, sample: Float32Array, centroids: Float32Array, threads: int
 ) -> InvertedIndex:
-    """An empty index whose centroids (spherical k-means) and codes are trained on the sample [m, d]."""
+    """An empty index with these centroids [lists, d], whose codes are trained on the sample [m, d].
+
+    The centroids are copied, so that several codes can share one k-means.
+    """
     _faiss.omp_set_num_threads(threads)
     handle = _faiss.index_factory(
         sample.shape[1], specification.name.removesuffix(" residual"), _faiss.METRIC_INNER_PRODUCT
     )
     handle.by_residual = specification.residual
-    handle.cp.spherical = True
-    handle.cp.niter = KMEANS_ITERATIONS
-    handle.cp.seed = seed
-    handle.cp.min_points_per_centroid = 1
+    handle.quantizer.add(centroids)
+    if specification.subquantizers:
+        handle.pq.cp.niter = KMEANS_ITERATIONS
+    # A quantizer that holds as many centroids as there are lists is left as it is.
     handle.train(sample)
     return InvertedIndex(handle)

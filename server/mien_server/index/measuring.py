@@ -21,7 +21,7 @@ __all__ = ["Measured", "measured_index"]
 
 PROBE_COUNT_MIN = 1000
 PROBE_COUNT_MAX = 1500
-COMPARISONS_MAX = 300_000_000
+COMPARISONS_MAX = 200_000_000
 """Probes times rows up to which more probes than the least are worth their time."""
 
 
