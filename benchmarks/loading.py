@@ -19,7 +19,8 @@ from benchmarks.server_process import ServerProcess
 from benchmarks.timing import seconds_of
 from benchmarks.workbench import GALLERY, Workbench, create_gallery, identity_ids, is_settled
 from mien_client import Client, IndexStateName, row_batches
-from mien_server.index.layout import list_count, subquantizer_count
+from mien_server.index.layout import candidate_specifications
+from mien_server.records.policies import IndexCode
 
 __all__ = ["load_store", "run"]
 
@@ -86,9 +87,9 @@ def _cover_all(client: Client, gallery: str) -> None:
 
 
 def _raw_rows_per_s(vectors: Float32Array) -> float:
-    """FAISS's own rate of adding rows to a trained index of the layout that the gallery gets."""
+    """FAISS's own rate of adding rows to a trained index of the layout that a gallery of so many tries first."""
     threads = core_count()
-    name = f"IVF{list_count(len(vectors))},PQ{subquantizer_count(vectors.shape[1])}x4fs"
+    name = candidate_specifications(IndexCode.AUTOMATIC, vectors.shape[1], len(vectors))[0].name
     index = raw_index(vectors, name, threads)
     rows = vectors[:RAW_ROWS_MAX]
 

@@ -25,7 +25,7 @@ from mien_server.index import (
     search,
 )
 from mien_server.index.bitmaps import set_count
-from mien_server.index.builder import measure_generation
+from mien_server.index.remeasuring import measure_generation
 from mien_server.records.policies import IndexCode
 from mien_server.records.rows import GalleryRows
 from tests.index_support import (
@@ -113,7 +113,7 @@ class GalleryHistory(RuleBasedStateMachine):
         if set_count(rows.live, 0, manifest.rows) < 300:
             return
         job = replace(job_of(rows), measured=manifest.name)
-        measurement = measure_generation(job, index_directory, lambda _fraction, _stage: None)
+        measurement = measure_generation(job, index_directory, lambda _share: None)
         self.generation = measured_again(index_directory, self.generation, measurement)
         publish(index_directory, self.generation.name)
         prune(index_directory, set())

@@ -25,7 +25,7 @@ from mien_server.index import (
     publish,
 )
 from mien_server.index.crash_points import CRASH_AT_VARIABLE
-from mien_server.index.faiss_adapter import CodeSpecification, train_quantizer
+from mien_server.index.faiss_adapter import CodeSpecification, train_centroids, train_quantizer
 from mien_server.index.manifest import MANIFEST_FILE_NAME, QUANTIZER_FILE_NAME, digest_of
 from mien_server.index.publish import WORK_PREFIX
 from mien_server.records.rows import GalleryRows
@@ -177,7 +177,9 @@ def no_quantizer_at_all(folder: Path) -> None:
 
 def lists_of_another_quantizer(folder: Path) -> None:
     """Lists of another number of lists, with a manifest that agrees."""
-    quantizer = train_quantizer(CodeSpecification(3, 8, residual=False), unit_vectors(300, 16), 1, 1)
+    sample = unit_vectors(300, 16)
+    specification = CodeSpecification(3, 8, residual=False)
+    quantizer = train_quantizer(specification, sample, train_centroids(sample, 3, 1, 1), 1)
     quantizer.writer().write(lists_of(folder))
     agree(folder)
 

@@ -14,7 +14,7 @@ import pytest
 from benchmarks.generators import LONG_TAIL, face128
 from mien_server.errors import Cancelled, DeadlineExceeded, InternalError
 from mien_server.index import BuildFailed, BuildJob, BuildProcess, current_generation, load_generation, prune, publish
-from mien_server.index.faiss_adapter import CodeSpecification, train_quantizer
+from mien_server.index.faiss_adapter import train_centroids
 from mien_server.index.publish import WORK_PREFIX
 from mien_server.records.policies import IndexCode
 from mien_server.records.rows import GalleryRows
@@ -157,7 +157,7 @@ def test_a_builder_does_not_outlive_its_server(tmp_path: Path, rows: GalleryRows
 def test_errors_of_faiss_become_ours() -> None:
     """What FAISS refuses arrives as an InternalError with its reason, not as a RuntimeError."""
     with pytest.raises(InternalError) as caught:
-        train_quantizer(CodeSpecification(64, 8, residual=False), unit_vectors(3, 16), 1, 1)
+        train_centroids(unit_vectors(3, 16), 64, 1, 1)
     assert caught.value.reason == "INDEX_LIBRARY_FAILED"
 
 

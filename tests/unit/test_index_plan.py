@@ -8,7 +8,13 @@ import pytest
 
 from mien_server.errors import InvalidArgument, PreconditionFailed
 from mien_server.index import EffortChoice, LadderStep, Manifest
-from mien_server.index.layout import candidate_specifications, list_count, subquantizer_count
+from mien_server.index.layout import (
+    CODES_COARSE,
+    CODES_FINE,
+    candidate_specifications,
+    list_count,
+    subquantizer_count,
+)
 from mien_server.index.manifest import Segment, Stage, Staging
 from mien_server.index.plan import Scan, choose_scan, choose_staging, choose_step
 from mien_server.records.policies import IndexCode
@@ -170,23 +176,46 @@ def test_more_is_rescored_for_a_larger_k() -> None:
     assert scan.rescored == 2000
 
 
-@pytest.mark.parametrize(("rows", "lists"), [(1, 1), (20_000, 4), (200_000, 64), (1_000_000, 256), (10_000_000, 2048)])
+@pytest.mark.parametrize(
+    ("rows", "lists"), [(1, 1), (1_000, 8), (20_000, 32), (200_000, 256), (1_000_000, 512), (10_000_000, 2048)]
+)
 def test_lists_are_few_and_large(rows: int, lists: int) -> None:
     """The number of lists is the documented function of the rows."""
     assert list_count(rows) == lists
 
 
-def test_a_list_holds_two_to_eight_thousand_rows() -> None:
-    """At every size beyond the smallest a list is as long as the scan wants it."""
-    for rows in range(8_000, 3_000_000, 7_001):
-        assert 2_000 <= rows / list_count(rows) <= 8_000
+def test_lists_grow_more_slowly_than_rows() -> None:
+    """Lists grow longer with the gallery, from some hundred rows to some thousand."""
+    assert [rows // list_count(rows) for rows in (20_000, 200_000, 1_000_000, 10_000_000)] == [625, 781, 1953, 4882]
 
 
-@pytest.mark.parametrize(("dimension", "codes"), [(512, 64), (128, 64), (1024, 128), (300, 50), (100, 50), (97, 97)])
-def test_codes_share_components_evenly(dimension: int, codes: int) -> None:
-    """Eight components a code from 256 dimensions on, two below, fewer where that does not divide."""
-    assert subquantizer_count(dimension) == codes
-    assert dimension % codes == 0
+@pytest.mark.parametrize(
+    ("dimension", "coarse", "fine"),
+    [(512, 64, 128), (128, 64, 128), (1024, 128, 128), (300, 60, 100), (100, 50, 100), (97, 97, 97)],
+)
+def test_codes_share_components_evenly(dimension: int, coarse: int, fine: int) -> None:
+    """About as many codes as are wanted, of equally many components, at most eight; more where that does not divide."""
+    assert subquantizer_count(dimension, CODES_COARSE) == coarse
+    assert subquantizer_count(dimension, CODES_FINE) == fine
+    assert dimension % coarse == 0 == dimension % fine
+
+
+def test_the_layouts_tried_start_with_the_fastest() -> None:
+    """Shorter codes come before longer ones, residuals after, 8 bits last and only where the code is automatic."""
+    names = [each.name for each in candidate_specifications(IndexCode.AUTOMATIC, 512, 200_000)]
+    assert names == ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual", "IVF256,SQ8"]
+    assert len(candidate_specifications(IndexCode.PQ_FASTSCAN, 512, 200_000)) == 3
+    assert [each.name for each in candidate_specifications(IndexCode.SCALAR_8BIT, 512, 200_000)] == ["IVF256,SQ8"]
+
+
+def test_a_step_must_surely_meet_its_target() -> None:
+    """A step with a known standard error is taken when it met the target by two of them, or found everything."""
+    lucky = replace(LADDER[1], rank1_agreement=0.9994, standard_error=0.0003)
+    sure = replace(LADDER[2], rank1_agreement=0.9994, standard_error=0.0001)
+    assert choose_step(replace(MANIFEST, ladder=(lucky, sure)), EffortChoice()) == sure
+    assert choose_step(replace(MANIFEST, ladder=(lucky,)), EffortChoice()) == lucky
+    everything = replace(LADDER[2], standard_error=0.0)
+    assert choose_step(replace(MANIFEST, ladder=(lucky, everything)), EffortChoice(recall_target=1.0)) == everything
 
 
 def test_a_flat_gallery_has_no_layout() -> None:

@@ -11,7 +11,7 @@ import pytest
 from benchmarks.generators import face512
 from mien_server.errors import InternalError
 from mien_server.index import Generation, GenerationRefused, load_generation, measured_again, seal, search
-from mien_server.index.faiss_adapter import CodeSpecification, Quantizer, train_quantizer
+from mien_server.index.faiss_adapter import CodeSpecification, Quantizer, train_centroids, train_quantizer
 from mien_server.index.measurement import Measurement
 from mien_server.index.segments import SegmentedIndex, first_to_merge
 from mien_server.records.policies import IndexCode
@@ -40,8 +40,9 @@ def vectors() -> Float32Array:
     return POPULATION.gallery(ROW_COUNT).vectors
 
 
-def quantizer_of(vectors: Float32Array, subquantizers: int, *, residual: bool) -> Quantizer:
-    return train_quantizer(CodeSpecification(8, subquantizers, residual), vectors, 1, 1)
+def quantizer_of(vectors: Float32Array, subquantizers: int, *, residual: bool, lists: int = 8) -> Quantizer:
+    centroids = train_centroids(vectors, lists, 1, 1)
+    return train_quantizer(CodeSpecification(lists, subquantizers, residual), vectors, centroids, 1)
 
 
 def segments_of(quantizer: Quantizer, vectors: Float32Array, ends: list[int]) -> SegmentedIndex:
@@ -225,8 +226,8 @@ def test_a_measurement_replaces_the_ladder_alone(sealed: tuple[Path, GalleryRows
 def test_lists_of_another_size_are_refused(tmp_path: Path) -> None:
     """Lists of one quantiser are not read as another's."""
     vectors = unit_vectors(500, 16)
-    lists = train_quantizer(CodeSpecification(4, 8, residual=False), vectors, 1, 1).writer()
+    lists = quantizer_of(vectors, 8, residual=False, lists=4).writer()
     lists.write(tmp_path / "lists")
-    for specification in (CodeSpecification(5, 8, residual=False), CodeSpecification(4, 4, residual=False)):
+    for list_count, subquantizers in ((5, 8), (4, 4)):
         with pytest.raises(InternalError, match="not of this quantiser"):
-            train_quantizer(specification, vectors, 1, 1).read_lists(tmp_path / "lists")
+            quantizer_of(vectors, subquantizers, residual=False, lists=list_count).read_lists(tmp_path / "lists")

@@ -31,6 +31,7 @@ __all__ = [
     "nearest_candidates",
     "nearest_rows",
     "similarities_of",
+    "train_centroids",
     "train_quantizer",
 ]
 
@@ -402,14 +403,36 @@ class InvertedIndex:
 
 
 @_translated
-def train_quantizer(specification: CodeSpecification, sample: Float32Array, seed: int, threads: int) -> Quantizer:
-    """Centroids (spherical k-means) and codes trained on the sample [m, d]."""
+def train_centroids(sample: Float32Array, lists: int, seed: int, threads: int) -> Float32Array:
+    """Centres float32 [lists, d] of unit norm of the sample [m, d], by spherical k-means."""
+    _faiss.omp_set_num_threads(threads)
+    parameters = _faiss.ClusteringParameters()
+    parameters.spherical = True
+    parameters.niter = KMEANS_ITERATIONS
+    parameters.seed = seed
+    parameters.min_points_per_centroid = 1
+    clustering = _faiss.Clustering(sample.shape[1], lists, parameters)
+    clustering.train(sample, _faiss.IndexFlatIP(sample.shape[1]))
+    centroids: Float32Array = _faiss.vector_float_to_array(clustering.centroids).reshape(lists, -1)
+    return centroids
+
+
+@_translated
+def train_quantizer(
+    specification: CodeSpecification, sample: Float32Array, centroids: Float32Array, threads: int
+) -> Quantizer:
+    """These centroids [lists, d], and codes trained on the sample [m, d].
+
+    The centroids are copied, so that several codes can share one k-means.
+    """
     _faiss.omp_set_num_threads(threads)
     handle = _faiss.index_factory(sample.shape[1], specification.factory_name, _faiss.METRIC_INNER_PRODUCT)
     handle.by_residual = specification.residual
-    handle.cp.spherical = True
-    handle.cp.niter = KMEANS_ITERATIONS
-    handle.cp.seed = seed
-    handle.cp.min_points_per_centroid = 1
+    handle.quantizer.add(centroids)
+    if specification.subquantizers:
+        handle.pq.cp.niter = KMEANS_ITERATIONS
+        # For searches by Hamming distance, which are none of ours; takes ten times as long as the rest.
+        handle.do_polysemous_training = False
+    # A quantizer that holds as many centroids as there are lists is left as it is.
     handle.train(sample)
     return Quantizer(handle)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -27,6 +27,7 @@ __all__ = [
     "exact_answers",
     "ladder_of",
     "measure_efforts",
+    "standard_error",
     "weighted_share",
 ]
 
@@ -35,12 +36,16 @@ STRANGER_DEPTH = 3
 """Other people's rows looked at for each probe: the best, and what a search may take for it."""
 
 EXACT_DEPTH_MAX = 256
-LIST_SHARE_MIN = 16
-"""The cheapest step scans one list in so many."""
+LIST_SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 1 / 4, 1 / 2, 5 / 8, 3 / 4, 1)
+"""Of the lists: what the steps scan."""
 
-RESCORED_STEPS = (100, 200, 400, 800, 1600, 3200)
+RESCORED_STEPS = (50, 100, 200, 400, 800, 1600, 3200)
 RESCORED_SHARE_MAX = 1 / 16
 """Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
+
+DEPTH_PROBES = 200
+DEPTH_RECALL_ENOUGH = 0.995
+"""Recall at 10 of all lists from which on no more candidates are tried."""
 
 TIMED_PROBES = 24
 
@@ -82,6 +87,15 @@ class Answers:
         is_best: npt.NDArray[np.bool_] = (self.similarities == self.similarities[:, :1]) & (self.ordinals >= 0)
         return is_best
 
+    def of(self, probes: Int64Array) -> Self:
+        """Of these probes only; weights as they are."""
+        return replace(
+            self,
+            ordinals=self.ordinals[probes],
+            similarities=self.similarities[probes],
+            weights=self.weights[probes],
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ExactAnswers:
@@ -95,6 +109,10 @@ class ExactAnswers:
 
     mated: Answers
     strangers: Answers
+
+    def of(self, probes: Int64Array) -> Self:
+        """Of these probes only; weights as they are."""
+        return replace(self, mated=self.mated.of(probes), strangers=self.strangers.of(probes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -166,17 +184,72 @@ def measure_efforts(
     Args:
         report: told the share that is done.
     """
+    list_steps = sorted({max(1, round(share * index.lists)) for share in LIST_SHARES})
+    rescored_steps = _rescored_steps(vectors, index, probes, exact, threads)
+    costs = _Costs.measured(vectors, index, probes.vectors, list_steps, rescored_steps)
     efforts = []
-    list_steps = list(_doubling(max(1, index.lists // LIST_SHARE_MIN), index.lists))
-    rescored_max = min(max(RESCORED_STEPS[2], int(RESCORED_SHARE_MAX * index.size)), index.size)
-    rescored_steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
     for number, lists in enumerate(list_steps):
         mated, strangers = _ranks(vectors, index, probes, exact, lists, rescored_steps[-1], threads)
         for rescored in rescored_steps:
-            cost = _milliseconds(vectors, index, probes.vectors, lists, rescored)
+            cost = costs.milliseconds(lists, rescored)
             efforts.append(Effort(lists, rescored, mated < rescored, strangers < rescored, cost))
         report((number + 1) / len(list_steps))
     return efforts
+
+
+def _rescored_steps(
+    vectors: StoredVectors, index: SearchedLists, probes: ProbeSet, exact: ExactAnswers, threads: int
+) -> list[int]:
+    """Numbers of candidates to try: up to the one from which on more would find hardly anything."""
+    rescored_max = min(max(RESCORED_STEPS[3], int(RESCORED_SHARE_MAX * index.size)), index.size)
+    steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
+    # Any of them in equal parts, hard and easy ones.
+    some = np.linspace(0, len(probes.vectors) - 1, min(DEPTH_PROBES, len(probes.vectors))).astype(np.int64)
+    part = ProbeSet(
+        np.ascontiguousarray(probes.vectors[some]), probes.left_out[some], probes.persons[some], probes.weights[some]
+    )
+    ranks, _ = _ranks(vectors, index, part, exact.of(some), index.lists, steps[-1], threads)
+    wanted = exact.mated.ordinals[some] >= 0
+    for number, step in enumerate(steps):
+        is_deep_enough = np.all(ranks[wanted[:, 0], 0] < step)
+        if is_deep_enough and np.mean(ranks[wanted] < step) >= DEPTH_RECALL_ENOUGH:
+            # One step further, for the rarer probes that these few do not show.
+            return steps[: number + 2]
+    return steps
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Processor time of one probe, in milliseconds: a part for the lists and a part for the candidates.
+
+    Attributes:
+        of_lists: by lists scanned, with the fewest candidates.
+        of_rescored: by candidates, what they cost more than the fewest.
+    """
+
+    of_lists: dict[int, float]
+    of_rescored: dict[int, float]
+
+    @classmethod
+    def measured(
+        cls,
+        vectors: StoredVectors,
+        index: SearchedLists,
+        probes: Float32Array,
+        list_steps: list[int],
+        rescored_steps: list[int],
+    ) -> Self:
+        fewest = rescored_steps[0]
+        of_lists = {lists: _milliseconds(vectors, index, probes, lists, fewest) for lists in list_steps}
+        middle = list_steps[len(list_steps) // 2]
+        of_rescored = {fewest: 0.0}
+        for rescored in rescored_steps[1:]:
+            more = _milliseconds(vectors, index, probes, middle, rescored) - of_lists[middle]
+            of_rescored[rescored] = max(more, *of_rescored.values())
+        return cls(of_lists, of_rescored)
+
+    def milliseconds(self, lists: int, rescored: int) -> float:
+        return self.of_lists[lists] + self.of_rescored[rescored]
 
 
 def ladder_of(efforts: list[Effort], mated: Answers) -> tuple[LadderStep, ...]:
@@ -184,9 +257,19 @@ def ladder_of(efforts: list[Effort], mated: Answers) -> tuple[LadderStep, ...]:
     wanted_counts = np.maximum((mated.ordinals >= 0).sum(axis=1), 1)
     measured = []
     for effort in efforts:
-        agreement = weighted_share((effort.finds_mated & mated.is_best).any(axis=1), mated.weights)
+        finds_best = (effort.finds_mated & mated.is_best).any(axis=1)
         recall = weighted_share(effort.finds_mated.sum(axis=1) / wanted_counts, mated.weights)
-        measured.append(LadderStep(0, effort.lists, effort.rescored, agreement, recall, effort.milliseconds))
+        measured.append(
+            LadderStep(
+                step=0,
+                lists=effort.lists,
+                rescored=effort.rescored,
+                rank1_agreement=weighted_share(finds_best, mated.weights),
+                recall_at_10=recall,
+                milliseconds=effort.milliseconds,
+                standard_error=standard_error(finds_best, mated.weights),
+            )
+        )
     return _worth_having(measured)
 
 
@@ -195,16 +278,16 @@ def weighted_share(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> fl
     return 1.0 - float(np.sum(weights * (1.0 - np.asarray(found, np.float64))))
 
 
-def code_agreement(index: SearchedLists, probes: Float32Array, origins: Int64Array, threads: int) -> float:
-    """Share of probes [n, dimension] whose origin [n] is the first by its code alone, all lists scanned."""
-    return float(np.mean(index.candidates(probes, 1, index.lists, None, threads)[:, 0] == origins))
+def standard_error(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> float:
+    """Of `weighted_share`. A miss among the hard probes, which are many and count little, is less of a surprise."""
+    excess = np.asarray(found, np.float64) - weighted_share(found, weights)
+    return float(np.sqrt(np.sum((weights * excess) ** 2)))
 
 
-def _doubling(first: int, last: int) -> Iterator[int]:
-    while first < last:
-        yield first
-        first *= 2
-    yield last
+def code_agreement(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> float:
+    """Share of probes [n, dimension] whose best row [n] is among the first `depth` by its code, all lists scanned."""
+    candidates = index.candidates(probes, depth, index.lists, None, threads)
+    return float(np.mean((candidates == best[:, None]).any(axis=1)))
 
 
 def _ranks(
@@ -266,7 +349,5 @@ def _worth_having(measured: list[LadderStep]) -> tuple[LadderStep, ...]:
         found = (step.rank1_agreement, step.recall_at_10)
         if found > best:
             best = found
-            ladder.append(
-                LadderStep(len(ladder) + 1, step.lists, step.rescored, *found, milliseconds=step.milliseconds)
-            )
+            ladder.append(replace(step, step=len(ladder) + 1))
     return tuple(ladder)

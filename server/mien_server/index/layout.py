@@ -1,25 +1,39 @@
-"""How a generation is laid out: rules from measurements, each a pure function of the gallery's size and dimension."""
+"""How a generation is laid out: rules from measurements, each a pure function of the gallery's size and dimension.
+
+The rules and the measurements behind them are tabled in docs/ARCHITECTURE.md, section "Searching".
+"""
 
 from __future__ import annotations
 
+import math
 from typing import assert_never
 
 from mien_server.errors import PreconditionFailed
 from mien_server.index.faiss_adapter import CodeSpecification
 from mien_server.records.policies import IndexCode
 
-__all__ = ["candidate_specifications", "index_bytes", "list_count", "sample_row_count", "subquantizer_count"]
+__all__ = [
+    "CODES_COARSE",
+    "CODES_FINE",
+    "build_bytes",
+    "candidate_specifications",
+    "index_bytes",
+    "list_count",
+    "sample_row_count",
+    "subquantizer_count",
+]
 
-LIST_ROWS = 4_000
-"""Rows of a list. A FastScan code costs about 1 ns in a long list and a list some microseconds, so few lists of 2,000
-to 8,000 rows are several times faster than the customary 4 sqrt(rows)."""
+LISTS_PER_ROWS_POWER = 0.06
+"""Lists grow as the two-thirds power of the rows. More lists leave fewer rows to be scanned for the same agreement, but
+each costs about a microsecond when visited, and a comparison with every probe and every row that is added."""
 
-HIGH_DIMENSION_MIN = 256
-COMPONENTS_PER_CODE_HIGH = 8
-COMPONENTS_PER_CODE_LOW = 2
-"""Components that share one 4-bit code. Embeddings of low dimension spend their components on telling people apart."""
+COMPONENTS_PER_CODE_MAX = 8
+CODES_FINE, CODES_COARSE = 128, 64
+"""4-bit codes of a row, about, whatever the dimension: it is bits a row, not bits a component, that tell how well codes
+order rows. The coarse ones, half as long, are scanned in half the time and serve galleries whose people are far apart;
+the fine ones bring the best row of a million into a short list of 50 to 100."""
 
-SAMPLE_ROWS_PER_LIST = 128
+SAMPLE_ROWS_PER_LIST = 96
 SAMPLE_ROWS_MIN = 16_384
 SAMPLE_ROWS_MAX = 262_144
 
@@ -28,46 +42,48 @@ FLOAT32_BYTES = 4
 
 
 def list_count(live_rows: int) -> int:
-    """Inverted lists for so many rows: the power of two that brings a list nearest to LIST_ROWS, at least 1.
+    """Inverted lists for so many rows: the power of two nearest to .06 rows^(2/3), at least 1.
 
-    64 for 200,000 rows, 256 for a million, 2,048 for ten million: always between 2,828 and 5,657 rows a list.
+    32 for 20,000 rows, 256 for 200,000, 512 for a million, 2,048 for ten million.
     """
-    # 2 ** (n + 1/2) <= rows / LIST_ROWS, in whole numbers: squares on both sides.
-    ratio_squared = live_rows * live_rows // (LIST_ROWS * LIST_ROWS)
-    return int(1 << max(0, ratio_squared.bit_length() // 2))
+    return int(1 << max(0, round(math.log2(max(1.0, LISTS_PER_ROWS_POWER * live_rows ** (2 / 3))))))
 
 
-def subquantizer_count(dimension: int) -> int:
-    """4-bit codes of a row: one for 8 components from 256 dimensions on, one for 2 below; less where indivisible."""
-    target = COMPONENTS_PER_CODE_HIGH if dimension >= HIGH_DIMENSION_MIN else COMPONENTS_PER_CODE_LOW
-    components = max(count for count in range(1, target + 1) if dimension % count == 0)
+def subquantizer_count(dimension: int, codes: int) -> int:
+    """4-bit codes of a row: about so many, each of equally many components, 8 at most; more where it is indivisible."""
+    components = min(-(-dimension // codes), COMPONENTS_PER_CODE_MAX)
+    while dimension % components:
+        components -= 1
     return dimension // components
 
 
 def candidate_specifications(code: IndexCode, dimension: int, live_rows: int) -> list[CodeSpecification]:
-    """Layouts worth trying on the gallery's own faces, the preferred first.
+    """Layouts worth trying on the gallery's own faces, the one that is scanned fastest first.
 
-    Whether residuals help depends on the gallery's shape: they do in a narrow cone and do not in a wide one.
+    Residuals cost a table for each list; they help where a gallery's faces fill a narrow cone and codes are coarse.
 
     Raises:
         PreconditionFailed: the code is FLAT.
     """
     lists = list_count(live_rows)
+    scalar = CodeSpecification(lists, 0, residual=False)
     match code:
         case IndexCode.FLAT:
             raise PreconditionFailed("a gallery with the code FLAT has no generation", reason="INDEX_CODE_FLAT")
         case IndexCode.SCALAR_8BIT:
-            return [CodeSpecification(lists, 0, residual=False)]
+            return [scalar]
         case IndexCode.AUTOMATIC | IndexCode.PQ_FASTSCAN:
-            subquantizers = subquantizer_count(dimension)
-            return [CodeSpecification(lists, subquantizers, residual) for residual in (False, True)]
+            coarse, fine = (subquantizer_count(dimension, codes) for codes in (CODES_COARSE, CODES_FINE))
+            plain = [CodeSpecification(lists, codes, residual=False) for codes in sorted({coarse, fine})]
+            candidates = [*plain, CodeSpecification(lists, fine, residual=True)]
+            return candidates if code is IndexCode.PQ_FASTSCAN else [*candidates, scalar]
         case _:
             assert_never(code)
 
 
-def sample_row_count(specification: CodeSpecification, live_rows: int, dimension: int, memory_bytes_max: int) -> int:
+def sample_row_count(lists: int, live_rows: int, dimension: int, memory_bytes_max: int) -> int:
     """Rows to train on: enough for each centroid, at most a quarter of the memory."""
-    wanted = min(max(SAMPLE_ROWS_PER_LIST * specification.lists, SAMPLE_ROWS_MIN), SAMPLE_ROWS_MAX)
+    wanted = min(max(SAMPLE_ROWS_PER_LIST * lists, SAMPLE_ROWS_MIN), SAMPLE_ROWS_MAX)
     affordable = memory_bytes_max // 4 // (dimension * FLOAT32_BYTES)
     return max(1, min(wanted, affordable, live_rows))
 
@@ -76,3 +92,8 @@ def index_bytes(specification: CodeSpecification, live_rows: int, dimension: int
     """Memory of the lists, about."""
     code_bytes = (specification.subquantizers + 1) // 2 if specification.subquantizers else dimension
     return live_rows * (code_bytes + ORDINAL_BYTES)
+
+
+def build_bytes(specification: CodeSpecification, live_rows: int, dimension: int) -> int:
+    """Memory that a build needs, about: lists grow by doubling, hence half as much again; samples take a quarter."""
+    return index_bytes(specification, live_rows, dimension) * 3 // 2 * 4 // 3

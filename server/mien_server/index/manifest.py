@@ -54,6 +54,7 @@ class LadderStep:
         rank1_agreement: share of the probes whose best row was as similar as exact search's, [0, 1].
         recall_at_10: mean share of exact search's ten best that were found, [0, 1].
         milliseconds: processor time of one probe, rescoring included, on the machine that built it.
+        standard_error: of `rank1_agreement`; None in generations that did not keep it.
     """
 
     step: int
@@ -62,6 +63,7 @@ class LadderStep:
     rank1_agreement: float
     recall_at_10: float
     milliseconds: float
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

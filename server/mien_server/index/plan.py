@@ -14,6 +14,7 @@ __all__ = [
     "FILTERED_EXACT_PLAN_NAME",
     "FLAT_PLAN_NAME",
     "RESCORED_FOR_EACH_WANTED",
+    "SURE_DEVIATIONS",
     "Scan",
     "cheapest_step",
     "choose_scan",
@@ -31,6 +32,9 @@ RESCORED_FOR_EACH_WANTED = 2
 
 TARGET_ROUNDING = 1e-6
 """Targets arrive as float32: .999 must not miss a measured .999."""
+
+SURE_DEVIATIONS = 2
+"""Standard errors by which an effort must meet a target to be taken for sure."""
 
 EXACT_COMPONENTS_MAX = 1 << 26
 """Components of a gallery whose ten best are found exactly where the ladder cannot: 131,072 rows of 512, some 20 ms."""
@@ -64,7 +68,7 @@ class Scan:
 def choose_step(manifest: Manifest, effort: EffortChoice) -> LadderStep | str:
     """The ladder's step for this effort, or the name of the exact plan and why it is taken.
 
-    For a target it is the cheapest step that met it by a standard error; failing that the cheapest that met it.
+    For a target it is the cheapest step that surely met it; failing that the cheapest that met it.
 
     Raises:
         InvalidArgument: a step the ladder does not have, or a target outside (0, 1].
@@ -121,14 +125,22 @@ def default_agreement(manifest: Manifest) -> float:
 def cheapest_step(
     ladder: tuple[LadderStep, ...], probe_count: int, target: float, recall_min: float = 0.0
 ) -> LadderStep | None:
-    """The cheapest step that met the targets by a standard error; failing that the cheapest that met them; or None."""
+    """The cheapest step that surely met the targets; failing that the cheapest that met them; or None."""
     # The cheapest of several steps that seem to meet a target is likely to be one that was lucky.
-    standard_error = math.sqrt(target * (1 - target) / max(probe_count, 1))
-    for wanted in (target + standard_error, target):
+    for is_sure in (True, False):
         for step in ladder:
-            if step.rank1_agreement >= wanted - TARGET_ROUNDING and step.recall_at_10 >= recall_min - TARGET_ROUNDING:
+            reached = step.rank1_agreement - (_margin(step, probe_count, target) if is_sure else 0.0)
+            if reached >= target - TARGET_ROUNDING and step.recall_at_10 >= recall_min - TARGET_ROUNDING:
                 return step
     return None
+
+
+def _margin(step: LadderStep, probe_count: int, target: float) -> float:
+    """By how much a step must meet a target to have met it surely."""
+    if step.standard_error is None:
+        return math.sqrt(target * (1 - target) / max(probe_count, 1))
+    # A step that found everything cannot find more.
+    return min(SURE_DEVIATIONS * step.standard_error, 1 - target)
 
 
 def _without_step(manifest: Manifest, target: float, recall_min: float) -> LadderStep | str:

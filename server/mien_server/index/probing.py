@@ -11,7 +11,8 @@ within a person, and where, was measured on two quite different populations (Fac
 out alike: .28 of the variance, spread over the directions as the .56th power of the gallery's variance.
 
 A search that misses one probe in a thousand misses the hard ones: photographs unlike the person's others. To see such
-rates with few probes, half of the probes are drawn from the hardest eighth, and count for an eighth.
+rates with few probes, half of the probes are drawn from the hardest eighth, and count for an eighth: half of these
+from its hardest quarter.
 """
 
 from __future__ import annotations
@@ -32,12 +33,14 @@ WITHIN_SHARE = 0.28
 
 WITHIN_EXPONENT = 0.56
 WITHIN_SHARE_OF_DIRECTION_MAX = 0.98
-NOISE_LOG_DEVIATION = 0.35
-"""Some photographs are worse than others: standard deviation of the logarithm of the noise's scale."""
+FIRST_NOISE_LOG_DEVIATION, SECOND_NOISE_LOG_DEVIATION = 0.2, 0.3
+"""Some photographs are worse than others: standard deviation of the logarithm of the noise's scale, of the stored one,
+as far as the photograph does not tell, and of the new one."""
 
-COVARIANCE_ROWS_MAX = 8192
+COVARIANCE_ROWS_MAX = 4096
 POOL_PROBES_FOR_EACH = 8
-HARD_SHARE = 1 / 8
+STRATA = ((1 / 32, 1 / 4), (3 / 32, 1 / 4), (7 / 8, 1 / 2))
+"""Share of the pool, the hardest first, and share of the probes that are drawn from it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +94,19 @@ class SecondPhotographs:
     def of(self, faces: Float32Array, generator: np.random.Generator) -> Float32Array:
         """One more photograph of each face [n, dimension], unit norm."""
         along = (faces - self.mean) @ self.directions
+        # Of a bad first photograph less is the person's, and the second may lie anywhere among people. Such pairs are
+        # the hard ones: a second photograph that is bad itself leads away from strangers as well.
+        first_noise, second_noise = (
+            np.exp(deviation * generator.standard_normal((len(faces), 1), np.float32))
+            for deviation in (FIRST_NOISE_LOG_DEVIATION, SECOND_NOISE_LOG_DEVIATION)
+        )
+        between, within = self.between_shares, 1 - self.between_shares
+        known = between / (between + within * first_noise**2)
+        unsure = np.sqrt(between * (1 - known))
         # The person's true face is known only as well as one photograph tells, and the new one has noise of its own.
-        unsure = np.sqrt(self.between_shares * (1 - self.between_shares)) * self.deviations
-        noise = np.sqrt(1 - self.between_shares) * self.deviations
-        scale = np.exp(NOISE_LOG_DEVIATION * generator.standard_normal((len(faces), 1), np.float32))
-        photographs = (
-            self.between_shares * along
-            + unsure * generator.standard_normal(along.shape, np.float32)
-            + noise * scale * generator.standard_normal(along.shape, np.float32)
-        ) @ self.directions.T + self.mean
+        changes = unsure * generator.standard_normal(along.shape, np.float32)
+        changes += np.sqrt(within) * second_noise * generator.standard_normal(along.shape, np.float32)
+        photographs = (known * along + self.deviations * changes) @ self.directions.T + self.mean
         photographs /= np.maximum(np.linalg.norm(photographs, axis=1, keepdims=True), 1e-12)
         return np.ascontiguousarray(photographs, np.float32)
 
@@ -148,14 +155,17 @@ def _partners(identity_numbers: npt.NDArray[np.uint32]) -> Int64Array:
 def _stratified(
     similarities: Float32Array, count: int, generator: np.random.Generator
 ) -> tuple[Int64Array, npt.NDArray[np.float64]]:
-    """Which of a pool of probes to take, half of them of small similarity with their mates, and their weights."""
+    """Which of a pool of probes to take, those of least similarity with their mates first, and their weights."""
     pool_size = similarities.size
     if pool_size <= count:
         return np.arange(pool_size), np.full(pool_size, 1 / pool_size)
     order = np.argsort(similarities)
-    hard_size = int(HARD_SHARE * pool_size)
-    parts = [order[:hard_size], order[hard_size:]]
-    taken = [generator.choice(part, min(count // 2, part.size), replace=False) for part in parts]
+    ends = np.round(np.cumsum([share for share, _ in STRATA]) * pool_size).astype(np.int64)
+    parts = np.split(order, ends[:-1])
+    taken = [
+        generator.choice(part, min(max(1, round(share * count)), part.size), replace=False)
+        for part, (_, share) in zip(parts, STRATA, strict=True)
+    ]
     weights = [np.full(some.size, part.size / pool_size / some.size) for part, some in zip(parts, taken, strict=True)]
     return np.concatenate(taken), np.concatenate(weights)
 

@@ -18,8 +18,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.index.ladder import Answers, Effort, ExactAnswers, weighted_share
+from mien_server.index.ladder import Answers, Effort, ExactAnswers, standard_error, weighted_share
 from mien_server.index.manifest import LadderStep, Stage, Staging
+from mien_server.index.plan import SURE_DEVIATIONS
 from mien_server.index.request import Float32Array, Int64Array
 
 __all__ = ["staging_of", "stop_similarity"]
@@ -38,9 +39,6 @@ TAIL_SHARE = 0.05
 
 STRANGERS_MIN = 200
 DECISION_AGREEMENT_MIN = 0.9995
-SURE_DEVIATIONS = 2
-"""Standard errors by which the target must be met: the cheapest of hundreds of pairs is likely to be a lucky one."""
-
 THRESHOLDS_AROUND_STOP = (-0.05, -0.02, 0.0, 0.02, 0.05)
 STRANGER_SHARE = 0.25
 """Of the probes, for the expected cost."""
@@ -66,22 +64,19 @@ def staging_of(
     if np.count_nonzero(exact.strangers.weights) < STRANGERS_MIN:
         return None
     measuring = _Measuring(exact, identity_numbers)
-    found = [
-        measuring.staging(first, full, stop)
-        for first in efforts
-        if first.lists <= lists * FIRST_SHARE_MAX
-        for stop in [measuring.stop_after(first)]
+    pairs = [
+        (first.cost_with(full), first, full)
+        for first in (measuring.first_stage(effort) for effort in efforts if effort.lists <= lists * FIRST_SHARE_MAX)
         for full in efforts
-        if full.lists > first.lists and full.rescored >= first.rescored
+        if full.lists > first.effort.lists and full.rescored >= first.effort.rescored
     ]
-    meeting = [
-        staging
-        for staging, surely_right in found
-        if surely_right >= recall_target
-        and min(staging.mated_decisions, staging.stranger_decisions) >= DECISION_AGREEMENT_MIN
-        and (single is None or staging.milliseconds < single.milliseconds)
-    ]
-    return min(meeting, key=lambda staging: staging.milliseconds, default=None)
+    for milliseconds, first, full in sorted(pairs, key=lambda pair: pair[0]):
+        if single is not None and milliseconds >= single.milliseconds:
+            break
+        staging = measuring.staging(first, full, recall_target)
+        if staging is not None:
+            return staging
+    return None
 
 
 def stop_similarity(similarities: Float32Array, weights: npt.NDArray[np.float64], beyond: float) -> float:
@@ -103,41 +98,65 @@ def stop_similarity(similarities: Float32Array, weights: npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class _FirstStage:
+    """An effort as a first stage.
+
+    Attributes:
+        stop: the similarity at which it decides.
+        undecided: share of mated probes that it does not decide.
+    """
+
+    effort: Effort
+    stop: float
+    undecided: float
+
+    def cost_with(self, full: Effort) -> float:
+        """Processor time in milliseconds expected of a probe, one in so many being of a stranger."""
+        full_share = STRANGER_SHARE + (1 - STRANGER_SHARE) * self.undecided
+        return self.effort.milliseconds + full_share * full.milliseconds
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class _Measuring:
     exact: ExactAnswers
     identity_numbers: npt.NDArray[np.uint32]
 
-    def stop_after(self, first: Effort) -> float:
-        """The stop value for this first stage: the more mates it misses, the fewer strangers may reach it."""
-        found = _best_found(first.finds_mated)
+    def first_stage(self, effort: Effort) -> _FirstStage:
+        """This effort as a first stage."""
+        found = _best_found(effort.finds_mated)
+        stop = self._stop_after(found)
+        is_decided = _similarity_of(found, self.exact.mated) >= stop
+        return _FirstStage(effort, stop, 1 - weighted_share(is_decided, self.exact.mated.weights))
+
+    def _stop_after(self, found: Int64Array) -> float:
+        """The stop value for what a first stage found: the more mates it misses, the fewer strangers may reach it."""
         missed = 1 - weighted_share(self._is_right(found, self.exact.mated), self.exact.mated.weights)
         beyond = min(max(WRONG_SHARE / max(missed, 1e-9), STRANGERS_BEYOND_MIN), STRANGERS_BEYOND_MAX)
         return stop_similarity(self.exact.strangers.similarities[:, 0], self.exact.strangers.weights, beyond)
 
-    def staging(self, first: Effort, full: Effort, stop: float) -> tuple[Staging, float]:
-        """These stages as measured, and the agreement that they surely reach."""
+    def staging(self, first: _FirstStage, full: Effort, recall_target: float) -> Staging | None:
+        """These stages as measured; None where they do not surely meet the target and decide as exact search does."""
         mated, strangers = self.exact.mated, self.exact.strangers
-        early, late = _best_found(first.finds_mated), _best_found(full.finds_mated)
-        is_decided = _similarity_of(early, mated) >= stop
-        is_right = self._is_right(np.where(is_decided, early, late), mated)
+        early, late = _best_found(first.effort.finds_mated), _best_found(full.finds_mated)
+        is_right = self._is_right(np.where(_similarity_of(early, mated) >= first.stop, early, late), mated)
         agreement = weighted_share(is_right, mated.weights)
-        # Of weighted probes: a miss among the hard ones, which are many and count little, is less of a surprise.
-        standard_error = float(np.sqrt(np.sum((mated.weights * (is_right - agreement)) ** 2)))
-        undecided = 1 - weighted_share(is_decided, mated.weights)
-        full_share = STRANGER_SHARE + (1 - STRANGER_SHARE) * undecided
-        staging = Staging(
-            first=Stage(first.lists, first.rescored),
+        if agreement - SURE_DEVIATIONS * standard_error(is_right, mated.weights) < recall_target:
+            return None
+        mated_decisions = self._decisions(early, late, mated, first.stop)
+        early, late = _best_found(first.effort.finds_strangers), _best_found(full.finds_strangers)
+        stranger_decisions = self._decisions(early, late, strangers, first.stop)
+        if min(mated_decisions, stranger_decisions) < DECISION_AGREEMENT_MIN:
+            return None
+        return Staging(
+            first=Stage(first.effort.lists, first.effort.rescored),
             full=Stage(full.lists, full.rescored),
-            stop_similarity=stop,
+            stop_similarity=first.stop,
             rank1_agreement=agreement,
-            mated_decisions=self._decisions(early, late, mated, stop),
-            stranger_decisions=self._decisions(
-                _best_found(first.finds_strangers), _best_found(full.finds_strangers), strangers, stop
-            ),
-            undecided=undecided,
-            milliseconds=first.milliseconds + full_share * full.milliseconds,
+            mated_decisions=mated_decisions,
+            stranger_decisions=stranger_decisions,
+            undecided=first.undecided,
+            milliseconds=first.cost_with(full),
         )
-        return staging, agreement - SURE_DEVIATIONS * standard_error
 
     def _decisions(self, early: Int64Array, late: Int64Array, answers: Answers, stop: float) -> float:
         """Least share, over thresholds around the stop value, that is decided as exact search decides."""
