@@ -7,8 +7,9 @@ share with the server. Beside it, as many threads that ask raw FAISS the same.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 
 import grpc
 import numpy as np
@@ -24,19 +25,22 @@ WARM_UP_S = 0.5
 CALL_TIME_MAX_S = 60.0
 
 
-def clients_of(address: str, count: int, requests: Sequence[bytes]) -> list[Callable[[int], object]]:
-    """So many callers, each a function of the number of its call."""
+@contextmanager
+def clients_of(address: str, count: int, requests: Sequence[bytes]) -> Iterator[list[Callable[[int], object]]]:
+    """So many callers, each a function of the number of its call, connected for the length of the block."""
     callers: list[Callable[[int], object]] = []
-    for client in range(count):
-        # Channels with equal arguments would share one connection.
-        options = [*OPTIONS, ("grpc.enable_http_proxy", 0), ("benchmark.client", client)]
-        method = grpc.insecure_channel(address, options).unary_unary(IDENTIFY, None, None)
+    with ExitStack() as channels:
+        for client in range(count):
+            # Channels with equal arguments would share one connection.
+            options = [*OPTIONS, ("grpc.enable_http_proxy", 0), ("benchmark.client", client)]
+            channel = channels.enter_context(grpc.insecure_channel(address, options))
+            method = channel.unary_unary(IDENTIFY, None, None)
 
-        def call(number: int, method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = method) -> object:
-            return method(requests[number % len(requests)], timeout=CALL_TIME_MAX_S)
+            def call(number: int, method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = method) -> object:
+                return method(requests[number % len(requests)], timeout=CALL_TIME_MAX_S)
 
-        callers.append(call)
-    return callers
+            callers.append(call)
+        yield callers
 
 
 def measured(callers: Sequence[Callable[[int], object]]) -> dict[str, float]:

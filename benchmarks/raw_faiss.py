@@ -39,6 +39,8 @@ VECTOR_TYPE_OFFSET = 16
 """In the header of the vector file: a u32."""
 SAMPLE_ROWS_PER_LIST = 128
 KMEANS_ITERATIONS = 12
+DECODED_PROBES = 64
+"""Probes whose float16 candidates are decoded at a time: some tens of megabytes."""
 ADDED_ROWS = 16_384
 
 
@@ -79,6 +81,15 @@ class RawFaiss:
         candidates = self._index.search(probes, rescored, params=parameters)[1]
         if self.rows.dtype == np.float32:
             return _best_by_number(probes, self.rows, candidates, k)
+        blocks = range(0, len(probes), DECODED_PROBES)
+        found = [
+            self._best_decoded(probes[at : at + DECODED_PROBES], candidates[at : at + DECODED_PROBES], k)
+            for at in blocks
+        ]
+        return np.concatenate([one[0] for one in found]), np.concatenate([one[1] for one in found])
+
+    def _best_decoded(self, probes: Float32Array, candidates: Int64Array, k: int) -> tuple[Int64Array, Float32Array]:
+        """The k best of each probe's candidates, rows of float16."""
         wanted, positions = np.unique(candidates, return_inverse=True)
         padded = int(wanted[0] < 0)
         decoded = self._decoder.decode(self.rows[wanted[padded:]].view(np.uint8))

@@ -106,32 +106,34 @@ def _measure(store: ScaleStore, probe_count: int, report: _Report) -> None:
 
 def _restarts(store: Path, answers: Answers) -> dict[str, Any]:
     """Seconds from starting a server process to its first answer, the page cache as it is."""
-    seconds = []
+    seconds, request = [], _requests(answers, 1)
     for _ in range(RESTARTS):
         started_s = time.perf_counter()
-        with ServerProcess(store, *SETTINGS) as server:
-            clients_of(server.address, 1, _requests(answers, 1))[0](0)
+        with ServerProcess(store, *SETTINGS) as server, clients_of(server.address, 1, request) as (client,):
+            client(0)
             seconds.append(time.perf_counter() - started_s)
     return {"first_answer_s": float(np.median(seconds)), "of": seconds}
 
 
 def _server(store: Path, answers: Answers, theirs: RawSearch) -> dict[str, Any]:
     """Memory of a server at each phase of its life, and clients at once, beside as many threads of raw FAISS."""
-    requests = _requests(answers, SINGLES)
-    singles = [np.ascontiguousarray(answers.mated[number : number + 1]) for number in range(SINGLES)]
+    singles = [np.ascontiguousarray(answers.mated[number : number + 1]) for number in range(len(answers.mated))]
+    requests = _requests(answers, len(singles))
     memory, rates = {}, {}
     with ServerProcess(store, *SETTINGS) as server:
         memory["open"] = memory_bytes(server.pid)
-        one = clients_of(server.address, 1, requests)[0]
-        for number in range(SINGLES):
-            one(number)
+        with clients_of(server.address, 1, requests) as (client,):
+            for number in range(SINGLES):
+                client(number)
         memory["after_single_probes"] = memory_bytes(server.pid)
         for count in CLIENTS:
-            ours = measured(clients_of(server.address, count, requests))
-            plain = measured([lambda number: theirs(singles[number % SINGLES], 1)] * count)
+            with clients_of(server.address, count, requests) as clients:
+                ours = measured(clients)
+            plain = measured([lambda number: theirs(singles[number % len(singles)], 1)] * count)
             rates[str(count)] = {"server": ours, "faiss": plain}
         memory["after_many_clients"] = memory_bytes(server.pid)
-        clients_of(server.address, 1, [_request(answers.mated, answers.threshold)])[0](0)
+        with clients_of(server.address, 1, [_request(answers.mated, answers.threshold)]) as (client,):
+            client(0)
         memory["after_a_batch"] = memory_bytes(server.pid)
     return {"cores": core_count(), "clients": rates, "memory_bytes": memory}
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -33,6 +33,7 @@ ROUNDS: Final = 5
 SINGLES_PER_ROUND: Final = 100
 BATCH_PROBES: Final = 1000
 BATCH_ROUNDS: Final = 5
+REPORTS: Final = 10
 
 Int64Array = npt.NDArray[np.int64]
 
@@ -69,12 +70,23 @@ def exact_answers(gallery: Gallery, raw: RawFaiss, probe_count: int, kept: Path)
     if not kept.exists():
         calibration = population.strangers(probe_count, CALIBRATION_SEED).vectors
         probes = np.concatenate([mated, strangers, calibration])
-        exact = exact_nearest(blocks_of(raw.rows), probes, engine_calls.NEIGHBORS, core_count())
+        exact = exact_nearest(_told(blocks_of(raw.rows), len(raw.rows)), probes, engine_calls.NEIGHBORS, core_count())
         np.savez(kept, rows=exact.rows, similarities=exact.similarities)
     with np.load(kept) as exact_file:
         rows, similarities = exact_file["rows"], exact_file["similarities"]
     threshold = float(np.quantile(similarities[2 * probe_count :, 0], 1 - FALSE_POSITIVE_SHARE))
     return Answers(mated, strangers, rows[: 2 * probe_count], similarities[: 2 * probe_count], threshold)
+
+
+def _told(blocks: Iterator[Float32Array], row_count: int) -> Iterator[Float32Array]:
+    """The blocks, while saying how far they are."""
+    rows = told = 0
+    for block in blocks:
+        yield block
+        rows += len(block)
+        if rows - told >= row_count // REPORTS or rows == row_count:
+            told = rows
+            print(f"  compared with {rows:,} rows", flush=True)
 
 
 def raw_search(engine: Engine, raw: RawFaiss, answers: Answers) -> tuple[RawSearch, str]:
