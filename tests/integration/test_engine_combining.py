@@ -81,7 +81,8 @@ class Queue:
     """Calls on threads of their own, the first held until the test lets it go."""
 
     def __init__(self, engine: Engine, pool: ThreadPoolExecutor) -> None:
-        self._combiner: Combiner = engine.recognition._combiner  # what waits cannot be seen otherwise
+        # One search at a time, so that one held call makes others wait.
+        self._combiner = Combiner(engine.recognition._context, groups_max=1)
         self._pool = pool
         self.hold = Hold()
 

@@ -1,9 +1,9 @@
 """Concurrent identifications of one probe each, answered together where they ask for the same.
 
 Threads that search at once in Python mostly wait for its one lock, and each call that comes out of FAISS waits anew: a
-few callers win, the others wait long. So while one such call is under way, others that differ from it in nothing but
-the probe wait for its end, and are then answered by one search. Nobody waits who is alone, and nobody waits for a call
-that asks for something else.
+few callers win, the others wait long. So while such calls are under way, as many as keep the machine busy, others that
+differ from them in nothing but the probe wait for an end, and are then answered by one search. Nobody waits who is
+alone, and nobody waits for a call that asks for something else.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from mien_server.records.policies import DecisionPolicy
 
 __all__ = ["Combiner", "IdentifyCall"]
 
+GROUPS_MAX = 2
+"""With one search at a time a core is idle while the thread of the next one wakes; with many, calls are alone again."""
 PROBES_PER_GROUP_MAX = 64
 LOOK_AT_DEADLINE_S = 0.05
 """How often who waits looks whether its caller is still there."""
@@ -63,10 +65,15 @@ class _Ticket:
 
 
 class Combiner:
-    """Answers identifications. Safe for many threads; each waits for its own answer."""
+    """Answers identifications. Safe for many threads; each waits for its own answer.
 
-    def __init__(self, context: EngineContext) -> None:
+    Args:
+        groups_max: searches of one kind at a time.
+    """
+
+    def __init__(self, context: EngineContext, groups_max: int = GROUPS_MAX) -> None:
         self._context = context
+        self._groups_max = groups_max
         self._lock = threading.Lock()
         self._lines: dict[Hashable, Line[_Ticket]] = {}
 
@@ -83,7 +90,7 @@ class Combiner:
             return self._alone(call)
         ticket = _Ticket(call)
         with self._lock:
-            line = self._lines.setdefault(kind, Line())
+            line = self._lines.setdefault(kind, Line(self._groups_max))
             is_first = line.arrive(ticket)
         if not is_first:
             self._wait(line, ticket)
@@ -137,7 +144,7 @@ class Combiner:
             group = line.next_group(PROBES_PER_GROUP_MAX)
             if group:
                 group[0].group = group
-            else:
+            elif line.is_empty:
                 del self._lines[kind]
         if group:
             group[0].is_called.set()

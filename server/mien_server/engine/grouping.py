@@ -10,16 +10,25 @@ Item = TypeVar("Item")
 
 
 class Line(Generic[Item]):
-    """Callers who want the same service, of whom one group at a time is served.
+    """Callers who want the same service, of whom few groups at a time are served.
 
-    The first to arrive is served at once and alone. Who arrives meanwhile waits, and all who wait are the next group.
+    Who arrives while fewer are, is served at once and alone. Others wait, and all who wait are the next group.
+
+    Args:
+        groups_max: groups served at a time.
     """
 
-    __slots__ = ("_is_busy", "_waiting")
+    __slots__ = ("_groups", "_groups_max", "_waiting")
 
-    def __init__(self) -> None:
-        self._is_busy = False
+    def __init__(self, groups_max: int) -> None:
+        self._groups = 0
+        self._groups_max = groups_max
         self._waiting: list[Item] = []
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nobody waits and nobody is served."""
+        return self._groups == 0
 
     @property
     def waiting_count(self) -> int:
@@ -28,10 +37,10 @@ class Line(Generic[Item]):
 
     def arrive(self, item: Item) -> bool:
         """Whether the item is served at once; otherwise it waits."""
-        if self._is_busy:
+        if self._groups == self._groups_max:
             self._waiting.append(item)
             return False
-        self._is_busy = True
+        self._groups += 1
         return True
 
     def leave(self, item: Item) -> bool:
@@ -42,7 +51,8 @@ class Line(Generic[Item]):
         return True
 
     def next_group(self, count_max: int) -> list[Item]:
-        """A group was served: those who come next, in the order they arrived. None: nobody waits and none is served."""
+        """A group was served: those who are served in its place, in the order they arrived; none when nobody waits."""
         group, self._waiting = self._waiting[:count_max], self._waiting[count_max:]
-        self._is_busy = bool(group)
+        if not group:
+            self._groups -= 1
         return group
