@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mien_server.engine.combining import Combiner, IdentifyCall
 from mien_server.engine.context import EngineContext
-from mien_server.engine.identification import identify
 from mien_server.engine.images import check_images
 from mien_server.engine.searching import search_faces
 from mien_server.engine.types import (
@@ -31,6 +31,7 @@ class Recognition:
 
     def __init__(self, context: EngineContext) -> None:
         self._context = context
+        self._combiner = Combiner(context)
 
     def detect(
         self,
@@ -123,8 +124,9 @@ class Recognition:
         policy: DecisionPolicy | None = None,
         deadline: Deadline,
     ) -> IdentificationAnswer:
-        """Who each face is; see `identification.identify`."""
-        return identify(self._context, gallery, probes, candidate_count, choices, policy, deadline)
+        """Who each face is; see `identification.identify` and, for calls at the same time, `combining`."""
+        call = IdentifyCall(gallery, probes, candidate_count, choices, policy, deadline)
+        return self._combiner.identify(call)
 
     def search(
         self, gallery: str, probes: Probes, *, k: int = 0, choices: SearchChoices, deadline: Deadline
