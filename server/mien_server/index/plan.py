@@ -41,9 +41,9 @@ EXACT_COMPONENTS_MAX = 1 << 26
 SCAN_NS_PER_ROW = 1.8
 SELECT_NS_PER_ROW = 0.6
 """Testing whether a scanned row counts."""
-CANDIDATE_NS = 120.0
+CANDIDATE_NS = 90.0
 """Keeping one candidate among the best."""
-RESCORE_NS_PER_COMPONENT = 0.65
+RESCORE_NS_PER_COMPONENT = 0.6
 """Candidates lie anywhere in memory."""
 VISIT_NS_PER_COMPONENT = 0.2
 """Of selected rows that the caches hold from call to call, for a filter is seldom used once."""
