@@ -15,10 +15,12 @@ from mien_server.storage import (
     CreateGallery,
     EnrollResult,
     EnrollRows,
+    GalleryView,
     IdentitySeed,
     RequestKey,
     Store,
     StoreOptions,
+    Subject,
 )
 
 DIMENSION = 8
@@ -85,3 +87,8 @@ def enroll(store: Store, command: EnrollRows) -> EnrollResult:
     answer = store.write(command)
     assert isinstance(answer, Committed)
     return answer.result
+
+
+def labelled(gallery: GalleryView, subject: Subject, key: str, value: str) -> list[int]:
+    """The numbers under one label."""
+    return [number for block in gallery.postings.labelled(subject, key, value) for number in block.tolist()]

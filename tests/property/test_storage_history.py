@@ -25,8 +25,9 @@ from mien_server.storage import (
     PutIdentity,
     Store,
     StoreOptions,
+    Subject,
 )
-from tests.storage_support import create, digest, enroll, open_store, rows, vector
+from tests.storage_support import create, digest, enroll, labelled, open_store, rows, vector
 
 GALLERIES = st.sampled_from(["a", "b"])
 PEOPLE = st.sampled_from(["ann", "bob", "çem", "d" * 256])
@@ -225,7 +226,7 @@ class StoreHistory(RuleBasedStateMachine):
                 expected = np.array([vector(face.seed) for face in faces]).reshape(-1, 8)
                 assert np.array_equal(gallery.vectors(live), expected)
                 red = [face.ordinal for face in faces if face.labels.get("colour") == "red"]
-                assert dict(gallery.face_labels("colour")).get("red", np.zeros(0)).tolist() == red
+                assert labelled(gallery, Subject.FACE, "colour", "red") == red
 
     def accepts(self, command, *, advances: bool = True):
         answer = self.store.write(command)

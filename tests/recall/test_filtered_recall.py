@@ -59,6 +59,25 @@ def test_the_right_person_comes_first_of_those_allowed(measured: Measured, share
     assert np.mean(found == exact) >= AGREEMENT_MIN
 
 
+@pytest.mark.parametrize("share", [0.5, 0.3])
+def test_neighbours_are_found_as_without_a_filter(measured: Measured, share: float) -> None:
+    """At the ladder's last step a filtered scan finds as many of the ten nearest, within .005, as an unfiltered one."""
+    is_allowed = allowed_people(share)[measured.rows.identity_numbers]
+    probes = measured.population.probes(measured.rows.identity_numbers[is_allowed][:500]).vectors
+    effort = EffortChoice(step=len(measured.generation.manifest.ladder))
+    recalls = []
+    for allowed in (None, bitmap_of(is_allowed)):
+        exact = search(measured.rows, None, request(probes, allowed=allowed)).ordinals
+        found = [
+            search(measured.rows, measured.generation, request(probe[None], effort=effort, allowed=allowed))
+            for probe in probes
+        ]
+        assert {one.report.plan for one in found} <= {"ivf", "filtered-ivf"}
+        same = [len(set(one.ordinals[0]) & set(other)) for one, other in zip(found, exact, strict=True)]
+        recalls.append(np.mean(same) / 10)
+    assert recalls[1] >= recalls[0] - 0.005
+
+
 @pytest.mark.parametrize("probe_count", [1, 50])
 @pytest.mark.parametrize("matching", [1, 9, 10, 11, 300, 3000, 20_000])
 def test_never_fewer_than_k_where_k_match(measured: Measured, matching: int, probe_count: int) -> None:

@@ -153,8 +153,8 @@ def test_a_filter_widens_the_scan_until_it_turns_exact() -> None:
     step = LADDER[0]
     half = choose_scan(MANIFEST, step, 10, 100_000, 200_000, 1)
     tenth = choose_scan(MANIFEST, step, 10, 20_000, 200_000, 1)
-    assert half == Scan(16, 200)
-    assert tenth == Scan(64, 200)
+    assert half == Scan(16, 142)
+    assert tenth == Scan(64, 100)
     assert choose_scan(MANIFEST, step, 10, 200, 200_000, 1) is None
     assert choose_scan(MANIFEST, step, 10, 0, 200_000, 1) is None
 

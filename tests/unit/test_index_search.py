@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -143,10 +144,12 @@ def test_a_probe_whose_lists_hold_too_few_is_searched_again(tmp_path: Path) -> N
     """Where the lists scanned hold fewer than k matching rows the rest is fetched, and the plan says so."""
     rows = rows_in_file(tmp_path / "vectors", face512(seed=2, dimension=64).gallery(24_000).vectors)
     generation = built(tmp_path / "index", rows)
-    # All rows but those of the probe's own lists: a filter wide enough for a scan, which finds nothing in them.
+    # One list is scanned, or two when a filter leaves fewer rows; it allows all rows but those of the probe's own two.
     probe = rows.vectors[:1]
+    step = replace(generation.manifest.ladder[0], lists=1, rescored=100)
+    generation = Generation(replace(generation.manifest, ladder=(step,)), generation.index)
     effort = EffortChoice(step=1)
-    near = generation.index.candidates(probe, len(rows.vectors), generation.manifest.ladder[0].lists + 1, None, 1)
+    near = generation.index.candidates(probe, len(rows.vectors), 2, None, 1)
     is_allowed = ~np.isin(np.arange(len(rows.vectors)), near)
     result = search(rows, generation, request(probe, k=20, effort=effort, allowed=bitmap_of(is_allowed)))
     assert result.report.plan == "filtered-ivf+refill"

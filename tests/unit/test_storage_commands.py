@@ -35,9 +35,10 @@ from mien_server.storage import (
     Replayed,
     RequestKey,
     Store,
+    Subject,
     UpdateGallery,
 )
-from tests.storage_support import DIMENSION, create, enroll, open_store, rows
+from tests.storage_support import DIMENSION, create, enroll, labelled, open_store, rows
 
 R = TypeVar("R")
 
@@ -213,8 +214,8 @@ def test_identities_are_made_with_what_their_seed_says(store: Store, gallery: Ga
         assert bob is not None
         assert (ann.display_name, dict(ann.labels), ann.face_count) == ("Ann", {"team": "red"}, 2)
         assert (bob.display_name, bob.face_count, bob.version) == ("", 1, 2)
-        assert people.identities_with_label("team", "red").tolist() == [ann.number]
-        assert [value for value, _ in people.identity_labels("team")] == ["red"]
+        assert labelled(people, Subject.IDENTITY, "team", "red") == [ann.number]
+        assert labelled(people, Subject.IDENTITY, "team", "blue") == []
 
 
 def test_labels_of_faces_are_found_and_forgotten(store: Store, gallery: GalleryRecord) -> None:
@@ -223,11 +224,11 @@ def test_labels_of_faces_are_found_and_forgotten(store: Store, gallery: GalleryR
     enroll(store, rows(gallery, [("ann", "a", 1), ("ann", "b", 2), ("ann", "c", 3)], labels=labels))
     accepted(store, MoveFaces(gallery.name, ["b"], "bob"))
     with store.view() as view:
-        found = view.gallery(gallery.name).face_labels("year")
-        assert [(value, ordinals.tolist()) for value, ordinals in found] == [("2001", [0]), ("2002", [1])]
+        found = view.gallery(gallery.name)
+        assert [labelled(found, Subject.FACE, "year", value) for value in ("2001", "2002", "")] == [[0], [1], []]
     accepted(store, DeleteFaces(gallery.name, ["a"]))
     with store.view() as view:
-        assert view.gallery(gallery.name).faces_with_label("year", "2001").tolist() == []
+        assert labelled(view.gallery(gallery.name), Subject.FACE, "year", "2001") == []
 
 
 @pytest.mark.usefixtures("gallery")

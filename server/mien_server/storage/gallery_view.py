@@ -12,8 +12,6 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
-from mien_server.storage import keys
-from mien_server.storage.databases import Database
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
 from mien_server.storage.snapshots import SnapshotContent
@@ -111,26 +109,6 @@ class GalleryView:
             CorruptStore: IDENTITY_NOT_RESOLVED; ROW_NOT_RESOLVED, an identity has no record.
         """
         return self._records.people(self.number, _as_list(numbers))
-
-    def identity_labels(self, key: str) -> list[tuple[str, npt.NDArray[np.uint32]]]:
-        """Each value of a label with the identity numbers that have it, uint32 [n] ascending; by value."""
-        found = self._records.label_values(Database.IDENTITY_LABEL_INDEX, self.number, key)
-        return [(value, numbers.astype(np.uint32)) for value, numbers in found]
-
-    def identities_with_label(self, key: str, value: str) -> npt.NDArray[np.uint32]:
-        """Identity numbers that have the label, uint32 [n] ascending."""
-        prefix = keys.encode_label(self.number, key, value)
-        return self._records.labelled(Database.IDENTITY_LABEL_INDEX, prefix).astype(np.uint32)
-
-    def face_labels(self, key: str) -> list[tuple[str, npt.NDArray[np.int64]]]:
-        """Each value of a label with the ordinals of the faces that have it, int64 [n] ascending; by value."""
-        found = self._records.label_values(Database.FACE_LABEL_INDEX, self.number, key)
-        return [(value, ordinals.astype(np.int64)) for value, ordinals in found]
-
-    def faces_with_label(self, key: str, value: str) -> npt.NDArray[np.int64]:
-        """Ordinals of the faces that have the label, int64 [n] ascending."""
-        prefix = keys.encode_label(self.number, key, value)
-        return self._records.labelled(Database.FACE_LABEL_INDEX, prefix).astype(np.int64)
 
     def faces_of(
         self, identity_number: int, after_ordinal: int = -1, limit: int | None = None

@@ -235,26 +235,6 @@ class RecordReader:
         there = self._there(Database.FACE_DIGESTS, sorted(set(digest_keys)))
         return {key: _number(Database.FACE_DIGESTS, key, raw) for key, raw in there}
 
-    def labelled(self, database: Database, label_prefix: bytes) -> npt.NDArray[np.uint64]:
-        """Numbers under one label (`keys.encode_label`), ascending, uint64 [n]."""
-        return keys.decode_trailing_numbers(self.reading.keys(database, label_prefix))
-
-    def label_values(
-        self, database: Database, gallery_number: int, label_key: str
-    ) -> list[tuple[str, npt.NDArray[np.uint64]]]:
-        """Each value of a label key with its numbers ascending, uint64 [n]; by value."""
-        postings: dict[bytes, list[bytes]] = {}
-        for key in self.reading.keys(database, keys.encode_label_key(gallery_number, label_key)):
-            postings.setdefault(key[: -keys.NUMBER_BYTES], []).append(key)
-        values = []
-        for prefix, found in postings.items():
-            try:
-                value = keys.decode_label(prefix)[2]
-            except (ValueError, IndexError) as error:
-                raise corrupt(database, found[0], f"no label: {error}") from error
-            values.append((value, keys.decode_trailing_numbers(found)))
-        return sorted(values, key=lambda item: item[0])
-
     def request(self, request_id: str) -> RequestRecord | None:
         """What a request id was answered with."""
         key = keys.encode_name(request_id, "request id", keys.REQUEST_ID_BYTES_MAX)
