@@ -309,8 +309,6 @@ def train_inverted_index(
     )
     handle.by_residual = specification.residual
     handle.quantizer.add(centroids)
-    if specification.subquantizers:
-        handle.pq.cp.niter = KMEANS_ITERATIONS
     # A quantizer that holds as many centroids as there are lists is left as it is.
     handle.train(sample)
     return InvertedIndex(handle)

@@ -40,8 +40,9 @@ LIST_SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 1 / 4, 1 / 2, 5 / 8, 3 / 4, 1)
 """Of the lists: what the steps scan."""
 
 RESCORED_STEPS = (50, 100, 200, 400, 800, 1600, 3200)
-NARROW_SHARE_MAX, NARROW_RESCORED_MAX = 1 / 4, 200
-"""Of the lists, and the candidates tried with so few."""
+NARROW_SHARE_MAX = 1 / 4
+NARROW_RESCORED_MAX, WIDE_RESCORED_MIN = 200, 100
+"""Candidates tried with at most this share of the lists, and with more."""
 
 RESCORED_SHARE_MAX = 1 / 16
 """Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
@@ -175,9 +176,11 @@ def measure_efforts(
     costs = _Costs.measured(vectors, index, probes.vectors, list_steps, rescored_steps)
     efforts = []
     for number, lists in enumerate(list_steps):
-        # What few lists miss is not found by rescoring more of them.
+        # What few lists miss is not found by rescoring more of them; where many are scanned, a few rows more cost
+        # little beside, and changed faces are somewhat easier for codes than new photographs are.
         is_narrow = lists <= NARROW_SHARE_MAX * index.lists
-        tried = [step for step in rescored_steps if step <= NARROW_RESCORED_MAX or not is_narrow] or rescored_steps
+        allowed = range(NARROW_RESCORED_MAX + 1) if is_narrow else range(WIDE_RESCORED_MIN, index.size + 1)
+        tried = [step for step in rescored_steps if step in allowed] or rescored_steps[-1:]
         mated, strangers = _ranks(vectors, index, probes, exact, lists, tried[-1], threads)
         for rescored in tried:
             cost = costs.milliseconds(lists, rescored)
