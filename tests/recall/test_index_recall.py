@@ -17,7 +17,7 @@ from tests.index_support import built, request, rows_in_file
 
 SEED = 7
 PERSONS = 12_000
-PROBES = 1000
+PROBES = 4000
 SAMPLING_DEVIATIONS = 3
 
 
