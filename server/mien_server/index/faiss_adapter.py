@@ -430,7 +430,6 @@ def train_quantizer(
     handle.by_residual = specification.residual
     handle.quantizer.add(centroids)
     if specification.subquantizers:
-        handle.pq.cp.niter = KMEANS_ITERATIONS
         # For searches by Hamming distance, which are none of ours; takes ten times as long as the rest.
         handle.do_polysemous_training = False
     # A quantizer that holds as many centroids as there are lists is left as it is.

@@ -40,6 +40,10 @@ LIST_SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 1 / 4, 1 / 2, 5 / 8, 3 / 4, 1)
 """Of the lists: what the steps scan."""
 
 RESCORED_STEPS = (50, 100, 200, 400, 800, 1600, 3200)
+NARROW_SHARE_MAX = 1 / 4
+NARROW_RESCORED_MAX, WIDE_RESCORED_MIN = 200, 100
+"""Candidates tried with at most this share of the lists, and with more."""
+
 RESCORED_SHARE_MAX = 1 / 16
 """Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
 
@@ -189,8 +193,13 @@ def measure_efforts(
     costs = _Costs.measured(vectors, index, probes.vectors, list_steps, rescored_steps)
     efforts = []
     for number, lists in enumerate(list_steps):
-        mated, strangers = _ranks(vectors, index, probes, exact, lists, rescored_steps[-1], threads)
-        for rescored in rescored_steps:
+        # What few lists miss is not found by rescoring more of them; where many are scanned, a few rows more cost
+        # little beside, and changed faces are somewhat easier for codes than new photographs are.
+        is_narrow = lists <= NARROW_SHARE_MAX * index.lists
+        allowed = range(NARROW_RESCORED_MAX + 1) if is_narrow else range(WIDE_RESCORED_MIN, index.size + 1)
+        tried = [step for step in rescored_steps if step in allowed] or rescored_steps[-1:]
+        mated, strangers = _ranks(vectors, index, probes, exact, lists, tried[-1], threads)
+        for rescored in tried:
             cost = costs.milliseconds(lists, rescored)
             efforts.append(Effort(lists, rescored, mated < rescored, strangers < rescored, cost))
         report((number + 1) / len(list_steps))
@@ -213,8 +222,7 @@ def _rescored_steps(
     for number, step in enumerate(steps):
         is_deep_enough = np.all(ranks[wanted[:, 0], 0] < step)
         if is_deep_enough and np.mean(ranks[wanted] < step) >= DEPTH_RECALL_ENOUGH:
-            # One step further, for the rarer probes that these few do not show.
-            return steps[: number + 2]
+            return steps[: number + 1]
     return steps
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -26,11 +27,13 @@ __all__ = ["trained_quantizer"]
 CODE_PROBE_COUNT = 1024
 CODE_SAMPLE_ROWS_MAX = 16_384
 CODE_DEPTH = 25
-"""Candidates, of the whole gallery, among which codes should put the best row: half of what is rescored at least."""
+"""Candidates, of the whole gallery, among which codes should put the best row: half of what is rescored at least. Among
+fewer rows there are fewer, by the square root: the nearest rows of a part are not as near, and easier to tell apart."""
 
-CODE_AGREEMENT_ENOUGH = 0.997
-CODE_GAIN_MIN = 0.002
-"""A slower candidate must agree this much more often than a faster one, where none agrees enough."""
+CODE_AGREEMENT_ENOUGH = 0.9985
+FINE_GAIN_MIN, RESIDUAL_GAIN_MIN, SCALAR_GAIN_MIN = 0.002, 0.005, 0.05
+"""A slower candidate must agree this much more often than a faster one, where none agrees enough. Codes twice as long
+soon pay, for what codes miss costs a longer short list; eight bits a component take three times as long as those."""
 
 
 def trained_quantizer(
@@ -51,19 +54,25 @@ def trained_quantizer(
     some = np.ascontiguousarray(generator.permutation(sample)[:CODE_SAMPLE_ROWS_MAX])
     probes = SecondPhotographs.like(some).of(some[:CODE_PROBE_COUNT], generator)
     nearest, _ = nearest_rows(probes, some, 1, None, job.threads)
-    depth = max(1, CODE_DEPTH * len(some) // live_ordinals.size)
+    depth = max(1, round(CODE_DEPTH * math.sqrt(len(some) / live_ordinals.size)))
     best: tuple[float, Quantizer, CodeSpecification] | None = None
     for specification in [replace(each, lists=len(centroids)) for each in specifications]:
         quantizer = train_quantizer(specification, some, centroids, job.threads)
         writer = quantizer.writer()
         writer.add(some, np.arange(len(some)), job.threads)
         agreement = code_agreement(writer.finish(), probes, nearest[:, 0], depth, job.threads)
-        if best is None or agreement > best[0] + CODE_GAIN_MIN:
+        if best is None or agreement > best[0] + _gain_min(specification):
             best = (agreement, quantizer, specification)
         if agreement >= CODE_AGREEMENT_ENOUGH:
             break
     assert best is not None
     return best[1], best[2]
+
+
+def _gain_min(specification: CodeSpecification) -> float:
+    if not specification.subquantizers:
+        return SCALAR_GAIN_MIN
+    return RESIDUAL_GAIN_MIN if specification.residual else FINE_GAIN_MIN
 
 
 def _affordable_specifications(job: BuildJob, live_rows: int) -> list[CodeSpecification]:
