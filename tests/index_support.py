@@ -168,7 +168,7 @@ def built(index_directory: Path, rows: GalleryRows, code: IndexCode = IndexCode.
     return load_generation(index_directory / name, expected_of(rows))
 
 
-def staged(generation: Generation, rows: GalleryRows, probe_count: int = 800) -> Generation:
+def staged(generation: Generation, rows: GalleryRows, probe_count: int = 1500) -> Generation:
     """The generation with the stages that serve its gallery best, whether or not one stage would cost less here."""
     vectors, live_ordinals = rows.vectors, np.flatnonzero(is_live_of(rows))
     probes = choose_probes(vectors, live_ordinals, rows.identity_numbers, probe_count, np.random.default_rng([1, 2]))

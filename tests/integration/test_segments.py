@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien_server.engine import Engine, EngineOptions, sealing
+from mien_server.engine import Engine, EngineOptions, indexing, sealing
 from mien_server.engine.types import (
     EnrollRows,
     GallerySpec,
@@ -256,3 +256,68 @@ def test_a_seal_that_the_disk_refuses_is_tried_again(store_path: Path, monkeypat
         assert engine.degraded_reasons() == []
         check(engine, 1900)
     assert len(folders(store_path)) == 2
+
+
+def test_a_tail_is_sealed_after_a_restart(store_path: Path) -> None:
+    """Rows that were not sealed when the server ended are sealed by the next one, without another write."""
+    never = EngineOptions(rebuild=options().rebuild, build_thread_count=1, rebuilds_automatically=False)
+    with Engine.open(store_path, never) as engine:
+        create(engine)
+        enroll(engine, 0, 1000)
+        engine.operations.wait(engine.operations.rebuild_index("g").name, WAIT_TIME_MAX_S, NEVER)
+        enroll(engine, 1000, 1900)
+        assert state_of(engine).tail_rows == 900
+    with Engine.open(store_path, options()) as engine:
+        wait_until(engine, is_sealed)
+        check(engine, 1900)
+
+
+def test_a_measuring_that_failed_is_shown_until_one_succeeds(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could not be measured is said in the gallery's state, is tried again, and then said no more."""
+    monkeypatch.setattr(indexing, "RETRY_AFTER_S", 0.5)
+    with Engine.open(store_path, options(measured_growth_max=1.5)) as engine:
+        create(engine)
+        enroll(engine, 0, 1000)
+        wait_until(engine, is_sealed)
+        real = indexing.BuildProcess.start
+        fails = threading.Event()
+        fails.set()
+
+        def start(directory: Path, job: Any) -> Any:
+            if fails.is_set() and job.measured:
+                raise indexing.BuildFailed("no process can be started")
+            return real(directory, job)
+
+        monkeypatch.setattr(indexing.BuildProcess, "start", start)
+        enroll(engine, 1000, 2000)
+        state = wait_until(engine, lambda state: state.kind is IndexStateKind.DEGRADED)
+        assert "could not be measured: no process" in state.detail
+        check(engine, 2000)
+        fails.clear()
+        wait_until(engine, lambda state: state.measured_rows > 1500 and is_sealed(state))
+        assert engine.degraded_reasons() == []
+
+
+def test_a_build_that_cannot_be_sealed_serves_all_the_same(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training is not lost because the segment that should follow it cannot be written."""
+    with Engine.open(store_path, options()) as engine:
+        create(engine)
+        enroll(engine, 0, 1000)
+        before = wait_until(engine, is_sealed)
+        real = indexing.load_generation
+
+        def load(directory: Path, expected: Any) -> Generation:
+            enroll(engine, 1000, 1900)
+            return real(directory, expected)
+
+        def refuse(*_arguments: Any, **_named: Any) -> Generation:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(indexing, "load_generation", load)
+        monkeypatch.setattr(sealing, "seal", refuse)
+        operation = engine.operations.rebuild_index("g").name
+        assert engine.operations.wait(operation, WAIT_TIME_MAX_S, NEVER).state is OperationState.SUCCEEDED
+        after = state_of(engine)
+        assert after.build_time_us > before.build_time_us
+        assert after.tail_rows == 900
+        check(engine, 1900)

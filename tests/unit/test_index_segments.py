@@ -211,11 +211,12 @@ def test_a_measurement_replaces_the_ladder_alone(sealed: tuple[Path, GalleryRows
     """The segments stay what and where they are; ladder, stages and what was missed are the newer ones."""
     index_directory, rows, generation = sealed
     ladder = tuple(replace(step, rank1_agreement=0.5) for step in generation.manifest.ladder[:1])
-    measurement = Measurement(ladder, None, 77, FIRST_ROWS, 99, 0.4)
+    measurement = Measurement(ladder, None, 77, FIRST_ROWS, 0.9, 99, 0.4)
     made = measured_again(index_directory, generation, Measurement.of_fields(measurement.to_fields()))
     loaded = load_generation(index_directory / made.name, expected_of(rows)).manifest
     assert loaded == made.manifest
     assert (loaded.ladder, loaded.staging, loaded.probe_count) == (ladder, None, 77)
+    assert loaded.default_recall_target == 0.9
     assert (loaded.measured_rows, loaded.measure_time_us, loaded.drift) == (FIRST_ROWS, 99, 0.4)
     assert (loaded.segments, loaded.files) == (generation.manifest.segments, generation.manifest.files)
     assert made.index is generation.index

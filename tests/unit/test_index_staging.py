@@ -13,7 +13,7 @@ from mien_server.index.ladder import Answers, Effort, ExactAnswers
 from mien_server.index.manifest import Stage, Staging
 from mien_server.index.staging import staging_of, stop_similarity
 
-PROBES = 1000
+PROBES = 4000
 LISTS = 16
 WEIGHTS = np.full(PROBES, 1 / PROBES)
 IDENTITY_NUMBERS = np.arange(4 * PROBES, dtype=np.uint32)
@@ -47,7 +47,7 @@ def chosen(efforts: list[Effort], exact: ExactAnswers = EXACT, single: LadderSte
 
 def test_the_cheapest_stages_that_decide_as_exact_search_are_taken() -> None:
     """A first stage that misses one in ten is worth it, for those fall below the stop value and get the full one."""
-    staging = chosen([effort(2, 0.1, missed=100), effort(4, 0.3, missed=20), effort(16, 1.0)])
+    staging = chosen([effort(2, 0.1, missed=PROBES // 10), effort(4, 0.3, missed=20), effort(16, 1.0)])
     assert staging is not None
     assert (staging.first, staging.full) == (Stage(2, 100), Stage(16, 100))
     assert (staging.rank1_agreement, staging.mated_decisions, staging.stranger_decisions) == (1, 1, 1)
@@ -55,22 +55,25 @@ def test_the_cheapest_stages_that_decide_as_exact_search_are_taken() -> None:
     assert 0.4 < staging.stop_similarity < 0.8
 
 
-@pytest.mark.parametrize("full_missed", [1, 20])
+@pytest.mark.parametrize("full_missed", [4, 80])
 def test_a_full_stage_that_misses_people_is_not_taken(full_missed: int) -> None:
     """Whoever the full stage misses is decided wrongly: with no other the stages are given up."""
-    assert chosen([effort(2, 0.1, missed=100), effort(16, 1.0, missed=full_missed)]) is None
+    assert chosen([effort(2, 0.1, missed=PROBES // 10), effort(16, 1.0, missed=full_missed)]) is None
 
 
 def test_stages_that_cost_more_than_one_stage_are_not_taken() -> None:
     """The expected cost, strangers included, must be below that of the step that would be taken."""
-    efforts = [effort(2, 0.1, missed=100), effort(16, 1.0)]
+    efforts = [effort(2, 0.1, missed=PROBES // 10), effort(16, 1.0)]
     assert chosen(efforts, single=replace(SINGLE, milliseconds=0.3)) is None
     assert chosen(efforts, single=None) is not None
 
 
 def test_strangers_as_near_as_mates_leave_nothing_undecided_to_gain() -> None:
     """Where strangers reach what mates reach, every probe would get both stages: none are kept."""
-    assert chosen([effort(2, 0.1), effort(16, 1.0)], replace(EXACT, strangers=answers(strangers(0.75), 2000))) is None
+    assert (
+        chosen([effort(2, 0.1), effort(16, 1.0)], replace(EXACT, strangers=answers(strangers(0.75), 2 * PROBES)))
+        is None
+    )
 
 
 def test_too_few_strangers_tell_nothing() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import MappingProxyType
 
-from mien_server.index import Generation, prune, publish, retire, unpublish
+from mien_server.index import Generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.storage import Store
 
 __all__ = ["Generations"]
@@ -42,21 +42,27 @@ class Generations:
         self.served = MappingProxyType(dict(loaded))
 
     @contextmanager
-    def holding(self, number: int, generation: Generation) -> Iterator[None]:
-        """Keep the generation's folder for the length of the block."""
-        key = (number, generation.name)
+    def holding(self, number: int) -> Iterator[Generation | None]:
+        """What serves a gallery now, its folder kept for the length of the block; None where nothing does."""
         with self._lock:
-            self._holds[key] = self._holds.get(key, 0) + 1
+            generation = self.served.get(number)
+            if generation is not None:
+                self._holds[number, generation.name] = self._holds.get((number, generation.name), 0) + 1
         try:
-            yield
+            yield generation
         finally:
-            with self._lock:
-                self._holds[key] -= 1
-                if not self._holds[key]:
-                    del self._holds[key]
-                    if key in self._doomed:
-                        self._doomed.discard(key)
-                        self._remove(*key)
+            if generation is not None:
+                self._let_go(number, generation.name)
+
+    def _let_go(self, number: int, name: str) -> None:
+        key = (number, name)
+        with self._lock:
+            self._holds[key] -= 1
+            if not self._holds[key]:
+                del self._holds[key]
+                if key in self._doomed:
+                    self._doomed.discard(key)
+                    self._remove(number, name)
 
     def publish(self, number: int, made: Generation, follows: Generation | None = None) -> bool:
         """Let `made` serve from now on; whether it does.
@@ -75,7 +81,9 @@ class Generations:
                 if is_published:
                     publish(self._store.index_directory(number), made.name)
             except BaseException:
-                self._remove(number, made.name)
+                # It may have been published without being durable; then a restart finds it, or what was before.
+                if current_or_none(self._store.index_directory(number)) != made.name:
+                    self._remove(number, made.name)
                 raise
             if not is_published:
                 self._remove(number, made.name)
@@ -89,6 +97,8 @@ class Generations:
         """Remove whatever lies in a gallery's folder and nobody needs. For the thread that builds, when it does not."""
         with self.sealing, self._lock:
             held = {name for one, name in self._holds if one == number}
+            if (serving := self.served.get(number)) is not None:
+                held.add(serving.name)
             try:
                 prune(self._store.index_directory(number), held)
             except OSError as error:
@@ -110,7 +120,7 @@ class Generations:
         Raises:
             OSError: the disk refuses.
         """
-        with self._lock:
+        with self.sealing, self._lock:
             unpublish(self._store.index_directory(number))
             self._drop(number)
 

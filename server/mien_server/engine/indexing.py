@@ -81,11 +81,12 @@ class Indexes:
         self._settled: set[int] = set()
         self._building: dict[int, str] = {}
         self._troubles: dict[int, str] = {}
-        self._seal_troubles: dict[int, str] = {}
+        self._upkeep_troubles: dict[tuple[int, str], str] = {}
         self._damaged: set[int] = set()
         self._resting_until_s: dict[int, float] = {}
         self._is_closing = False
         self._sequence = 0
+        self._scheduled_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mien-indexes", daemon=True)
 
     # --- life ---------------------------------------------------------------------------------------------------
@@ -103,6 +104,7 @@ class Indexes:
         self._store.on_commit(self._note_commit)
         self._thread.start()
         self._sealer.start()
+        self._sealer.note(frozenset(loaded))
 
     @property
     def generations(self) -> Mapping[int, Generation]:
@@ -154,17 +156,31 @@ class Indexes:
             self._wake.notify_all()
         self._sealer.note(gallery_numbers)
 
-    def _note_seal(self, number: int, error: Exception | None) -> None:
-        """What a seal ended by is shown until one succeeds; a damaged generation is built anew."""
+    def _note_seal(self, number: int, error: Exception | None, *, is_sealed: bool) -> None:
+        """What a seal ended by is shown until one succeeds or none is wanted; a damaged generation is built anew."""
         if error is None:
-            self._seal_troubles.pop(number, None)
-            return
+            self._upkeep_troubles.pop((number, "seal"), None)
+        else:
+            self._note_upkeep_trouble(number, "seal", "the newest rows are not sealed", error)
+            if isinstance(error, GenerationRefused):
+                self._damaged.add(number)
+        if is_sealed or error is not None:
+            with self._wake:
+                # There may be more to measure now, or something to be built anew.
+                self._touched.add(number)
+                self._wake.notify_all()
+
+    def _note_upkeep_trouble(self, number: int, what: str, words: str, error: Exception) -> None:
         message = error.message if isinstance(error, MienError) else str(error) or repr(error)
-        folder = f"{self._store.index_directory(number)}/"
-        self._seal_troubles[number] = f"the newest rows are not sealed: {message.replace(folder, '')}"
-        if isinstance(error, GenerationRefused):
-            self._damaged.add(number)
-        self._note_commit(0, frozenset({number}))
+        self._upkeep_troubles[number, what] = f"{words}: {self._without_folder(number, message)}"
+
+    def _without_folder(self, number: int, message: str) -> str:
+        """Callers are told which file, not where it lies."""
+        return message.replace(f"{self._store.index_directory(number)}/", "")
+
+    def _trouble_of(self, number: int) -> str:
+        upkeep = [words for (one, _), words in list(self._upkeep_troubles.items()) if one == number]
+        return "; ".join([*filter(None, [self._troubles.get(number)]), *upkeep])
 
     # --- asking -------------------------------------------------------------------------------------------------
 
@@ -207,7 +223,7 @@ class Indexes:
         generation = self.generations.get(gallery.number)
         rows = gallery.rows
         operation = self._building.get(gallery.number)
-        trouble = self._troubles.get(gallery.number) or self._seal_troubles.get(gallery.number, "")
+        trouble = self._trouble_of(gallery.number)
         kind = IndexStateKind.FLAT if generation is None else IndexStateKind.READY
         if trouble:
             kind = IndexStateKind.DEGRADED
@@ -239,15 +255,15 @@ class Indexes:
             measured_rows=manifest.measured_rows,
             measure_time_us=manifest.measure_time_us,
             drift=manifest.drift,
-            default_agreement=default_agreement(manifest),
+            default_agreement=default_agreement(manifest, self._policy_of(gallery).recall_target),
         )
 
     def troubles(self) -> list[str]:
         """Why indexes are not as they should be, by the names of their galleries."""
-        troubles = self._seal_troubles | self._troubles
+        numbers = {*self._troubles.copy(), *(number for number, _ in self._upkeep_troubles.copy())}
         with self._store.view() as view:
-            galleries = [view.gallery_by_number(number) for number in troubles]
-        return sorted(f"gallery {one.name}: {troubles[one.number]}" for one in galleries if one is not None)
+            galleries = [gallery for number in numbers if (gallery := view.gallery_by_number(number)) is not None]
+        return sorted(f"gallery {one.name}: {self._trouble_of(one.number)}" for one in galleries)
 
     # --- building -----------------------------------------------------------------------------------------------
 
@@ -278,12 +294,16 @@ class Indexes:
                         self._touched -= ready
                         self._settled = ready
                     continue
-                if not self._wake.wait(POLL_S * 10 if self._touched else SCHEDULE_S) and not self._touched:
-                    self._touched = set(self.generations)
+                self._wake.wait(POLL_S * 10 if self._touched else SCHEDULE_S)
+                if time.monotonic() - self._scheduled_s >= SCHEDULE_S:
+                    self._scheduled_s = time.monotonic()
+                    self._touched |= set(self.generations)
             return None
 
     def _policy_of(self, gallery: GalleryView) -> RebuildPolicy:
-        return replace(self._options.policy, code=IndexCode(gallery.record.index_policy.code))
+        policy = gallery.record.index_policy
+        target = round(policy.default_recall_target, 6) or None
+        return replace(self._options.policy, code=IndexCode(policy.code), recall_target=target)
 
     def _automatic_policy_of(self, gallery: GalleryView) -> RebuildPolicy | None:
         """The gallery's policy; None when nothing is done for it without being asked."""
@@ -311,7 +331,7 @@ class Indexes:
             name = gallery.name
         if is_flat:
             is_unwanted = policy.code is IndexCode.FLAT and number in self.generations
-            if operations or is_unwanted or number in self._troubles:
+            if operations or is_unwanted or self._trouble_of(number):
                 self._unpublish(number)
             self._finish(operations, OperationState.SUCCEEDED)
             return
@@ -319,8 +339,8 @@ class Indexes:
             if not is_automatic:
                 return
             if reason is None:
-                if generation is not None and is_unmeasured:
-                    self._measure(number, generation)
+                if is_unmeasured:
+                    self._measure(number)
                 return
             operations = [self.log.start(self.new_operation(number, name), is_internal=True)]
             logger.info("building the index of gallery %s: %s", name, reason.value)
@@ -389,40 +409,59 @@ class Indexes:
             if number not in self.generations:
                 job = replace(job, niceness=FIRST_NICENESS)
             policy = self._policy_of(gallery)
-        name = self._watched(BuildProcess.start(directory, job), operations).result()
+        name = self._watched(BuildProcess.start(directory, job), operations, number).result()
         with self._store.view() as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 raise _gallery_gone()
             expected = self._expected(gallery, view.revision)
         # Takes long for a large index, and no view may be open so long. Deleted meanwhile, its folder may go.
-        generation = load_generation(directory / name, expected)
+        try:
+            generation = load_generation(directory / name, expected)
+        except MienError:
+            self._generations.discard(number, name)
+            raise
         generation = caught_up(self._store, self._generations, number, generation, policy)
         if not self._generations.publish(number, generation):
             raise _gallery_gone()
         self._generations.prune(number)
         return generation
 
-    def _measure(self, number: int, generation: Generation) -> None:
-        """Measure what the generation promises again, and publish what was found."""
+    def _measure(self, number: int) -> None:
+        """Measure what the generation promises again, and publish what was found.
+
+        Raises:
+            Cancelled: something else is to be done first, or the server ends.
+        """
+        try:
+            drift = self._measured(number)
+        except Cancelled:
+            raise
+        except (MienError, OSError) as error:
+            logger.warning("the index of gallery %d could not be measured again: %s", number, error)
+            self._note_upkeep_trouble(number, "measure", "what the index finds could not be measured", error)
+            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self._note_commit(0, frozenset({number}))
+            return
+        self._upkeep_troubles.pop((number, "measure"), None)
+        logger.info("measured the index of gallery %d again: drift %s", number, drift)
+
+    def _measured(self, number: int) -> float | None:
+        """Measure, publish, and give the drift; None too when the generation has gone meanwhile."""
         directory = self._store.index_directory(number)
-        with self._store.view() as view:
-            gallery = view.gallery_by_number(number)
-            if gallery is None:
-                return
-            job = replace(self._job(gallery, view.revision), measured=generation.name)
-            name = gallery.name
-        with self._generations.holding(number, generation):
-            measurement = self._watched(BuildProcess.start(directory, job), []).measurement()
-        while (serving := self.generations.get(number)) is not None and not self._is_gone(number):
-            if serving.index.quantizer is not generation.index.quantizer:
-                return
-            with self._generations.holding(number, serving):
+        with self._generations.holding(number) as generation:
+            with self._store.view() as view:
+                gallery = view.gallery_by_number(number)
+                if gallery is None or generation is None:
+                    return None
+                job = replace(self._job(gallery, view.revision), measured=generation.name)
+            measurement = self._watched(BuildProcess.start(directory, job), [], number).measurement()
+        # Segments may have followed meanwhile; the training that was measured is theirs as well.
+        with self._generations.sealing, self._generations.holding(number) as serving:
+            if serving is not None and serving.index.quantizer is generation.index.quantizer:
                 made = measured_again(directory, serving, measurement)
-            # Otherwise a seal came first, which is to be followed as well.
-            if self._generations.publish(number, made, follows=serving):
-                logger.info("measured the index of gallery %s again: drift %s", name, measurement.drift)
-                return
+                self._generations.publish(number, made, follows=serving)
+        return measurement.drift
 
     def _job(self, gallery: GalleryView, revision: int) -> BuildJob:
         rows, record = gallery.rows, gallery.record
@@ -440,15 +479,18 @@ class Indexes:
             threads=self._options.build_thread_count,
         )
 
-    def _watched(self, process: BuildProcess, operations: list[str]) -> BuildProcess:
-        """Follow a process to its end; one that nobody asked for is stopped by the server's end alone."""
+    def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
+        """Follow a process to its end. One that nobody asked for makes room for what somebody does."""
         while not process.wait(POLL_S):
             fraction, stage = process.progress()
             for operation in operations:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
-                is_closing = self._is_closing
-            is_unwanted = bool(operations) and all(map(self.log.is_cancel_requested, operations))
+                is_closing, is_something_asked = self._is_closing, bool(self._requested)
+            if operations:
+                is_unwanted = all(map(self.log.is_cancel_requested, operations))
+            else:
+                is_unwanted = is_something_asked or self._is_gone(number)
             if is_closing or is_unwanted:
                 process.cancel()
                 why = "the server is shutting down" if is_closing else "cancelled by a caller"
@@ -470,7 +512,8 @@ class Indexes:
 
     def _clear_troubles(self, number: int) -> None:
         self._troubles.pop(number, None)
-        self._seal_troubles.pop(number, None)
+        for what in ("seal", "measure"):
+            self._upkeep_troubles.pop((number, what), None)
         self._damaged.discard(number)
 
     def _unpublish(self, number: int) -> None:

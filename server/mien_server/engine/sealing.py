@@ -6,11 +6,13 @@ being built will be sealed up to the newest row before it serves.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
 import time
 from collections.abc import Callable
+from typing import Protocol
 
 from mien_server.engine.generations import Generations
 from mien_server.errors import MienError
@@ -31,12 +33,19 @@ NICENESS = 5
 CATCHING_UP_ROUNDS_MAX = 8
 
 
+class SealEnd(Protocol):
+    """Who is told how looking at a gallery ended."""
+
+    def __call__(self, number: int, error: Exception | None, *, is_sealed: bool) -> None:
+        """As `Sealer` says of `on_end`."""
+
+
 class Sealer:
     """The thread that seals.
 
     Args:
         policy_of: what a gallery wants; None when it is not to be touched without being asked.
-        on_end: told the number of a gallery that was sealed, and why it could not be if it could not.
+        on_end: told the number of a gallery that was looked at, why it could not be sealed, and whether it was.
     """
 
     def __init__(
@@ -44,7 +53,7 @@ class Sealer:
         store: Store,
         generations: Generations,
         policy_of: Callable[[GalleryView], RebuildPolicy | None],
-        on_end: Callable[[int, Exception | None], None],
+        on_end: SealEnd,
     ) -> None:
         self._store = store
         self._generations = generations
@@ -75,7 +84,10 @@ class Sealer:
             self._thread.join()
 
     def _run(self) -> None:
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
+        thread = threading.get_native_id()
+        with contextlib.suppress(OSError):
+            # A server that stands back further already may not come forward.
+            os.setpriority(os.PRIO_PROCESS, thread, max(NICENESS, os.getpriority(os.PRIO_PROCESS, thread)))
         while (numbers := self._next()) is not None:
             for number in numbers:
                 self._look(number)
@@ -96,13 +108,13 @@ class Sealer:
 
     def _look(self, number: int) -> None:
         try:
-            if self.seal_if_wanted(number):
-                self._on_end(number, None)
+            self._on_end(number, None, is_sealed=self.seal_if_wanted(number))
         except Exception as raised:
             self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self.note(frozenset({number}))
             is_defect = not isinstance(raised, MienError | OSError)
             logger.warning("sealing gallery %d failed: %s", number, raised, exc_info=is_defect and raised)
-            self._on_end(number, raised)
+            self._on_end(number, raised, is_sealed=False)
 
     def seal_if_wanted(self, number: int) -> bool:
         """Seal the gallery once, if its policy wants it now; whether it was.
@@ -110,26 +122,27 @@ class Sealer:
         Raises:
             MienError, OSError: it could not be.
         """
-        generation = self._generations.served.get(number)
-        if generation is None:
-            return False
-        with self._store.view() as view:
-            gallery = view.gallery_by_number(number)
-            policy = None if gallery is None else self._policy_of(gallery)
-            if gallery is None or policy is None:
+        with self._generations.sealing, self._generations.holding(number) as generation:
+            if generation is None:
                 return False
-            rows = gallery.rows
-        reason = wants_seal(rows, generation, policy)
-        if reason is None:
-            return False
-        # Views end soon, the rows of one stay: no page of LMDB waits for a seal.
-        directory = self._store.index_directory(number)
-        with self._generations.sealing:
-            with self._generations.holding(number, generation):
-                made = seal(directory, generation, rows, 1, merge_all=reason is SealReason.TOMBSTONES)
-            is_published = self._generations.publish(number, made, follows=generation)
+            # Views end soon, the rows of one stay: no page of LMDB waits for a seal.
+            with self._store.view() as view:
+                gallery = view.gallery_by_number(number)
+                policy = None if gallery is None else self._policy_of(gallery)
+                if gallery is None or policy is None:
+                    return False
+                rows = gallery.rows
+            reason = wants_seal(rows, generation, policy)
+            if reason is None:
+                return False
+            directory = self._store.index_directory(number)
+            made = seal(directory, generation, rows, 1, merge_all=reason is SealReason.TOMBSTONES)
+            if not self._generations.publish(number, made, follows=generation):
+                # A build came first, or the gallery has gone: whatever is there is looked at again.
+                self.note(frozenset({number}))
+                return False
         logger.debug("gallery %d: %s: %d segments", number, reason.value, len(made.manifest.segments))
-        return is_published
+        return True
 
 
 def caught_up(
@@ -137,14 +150,17 @@ def caught_up(
 ) -> Generation:
     """A generation that was just built, sealed until hardly a row is newer; the ones on the way are removed.
 
-    Raises:
-        MienError, OSError: as `seal`.
+    Where a seal fails, it is the one reached: the sealer tries again, and shows why.
     """
     for _ in range(CATCHING_UP_ROUNDS_MAX):
         rows = _rows_now(store, number)
         if rows is None or wants_seal(rows, generation, policy) is not SealReason.TAIL:
             break
-        made = seal(store.index_directory(number), generation, rows, 1)
+        try:
+            made = seal(store.index_directory(number), generation, rows, 1)
+        except (MienError, OSError) as error:
+            logger.warning("a generation of gallery %d serves before it is sealed: %s", number, error)
+            break
         generations.discard(number, generation.name)
         generation = made
     return generation

@@ -12,7 +12,7 @@ from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
 from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
 from mien_server.index.plan import default_agreement
-from mien_server.index.publish import current_generation, prune, publish, retire, unpublish
+from mien_server.index.publish import current_generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.index.rebuild_policy import (
     RebuildPolicy,
     RebuildReason,
@@ -42,6 +42,7 @@ __all__ = [
     "SearchRequest",
     "SearchResult",
     "current_generation",
+    "current_or_none",
     "default_agreement",
     "load_generation",
     "measured_again",

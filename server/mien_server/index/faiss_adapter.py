@@ -1,8 +1,8 @@
 """The one module that imports faiss: narrow, typed functions, and the one place where its exceptions become ours.
 
-Every function that computes takes the number of threads: OpenMP keeps that setting for each calling thread, so each
-call sets it anew for its own thread and disturbs no other. FAISS releases the GIL while it computes, and its BLAS
-follows the same setting.
+Every function that searches, trains or encodes takes the number of threads; others use one. OpenMP keeps that setting
+for each calling thread, so each call sets it anew for its own thread and disturbs no other. FAISS releases the GIL
+while it computes, and its BLAS follows the same setting.
 """
 
 from __future__ import annotations
@@ -296,6 +296,7 @@ class ListWriter:
     @_translated
     def keep(self, selected: UInt8Array) -> None:
         """Drop the rows whose ordinal's bit is not set."""
+        _faiss.omp_set_num_threads(1)
         selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
         self._handle.remove_ids(_faiss.IDSelectorNot(selector))
 
@@ -311,6 +312,7 @@ class ListWriter:
     def finish(self) -> InvertedIndex:
         """The lists as they are searched. Nothing may be done with the writer afterwards."""
         sizes = np.array([self._handle.invlists.list_size(number) for number in range(self._handle.nlist)], np.int64)
+        _faiss.omp_set_num_threads(1)
         if isinstance(self._handle, _faiss.IndexIVFPQ):
             packed = _faiss.IndexIVFPQFastScan(self._handle)
             # It borrows what was trained; the plain rows are of no more use.

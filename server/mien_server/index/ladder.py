@@ -287,9 +287,12 @@ def weighted_share(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> fl
 
 
 def standard_error(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> float:
-    """Of `weighted_share`. A miss among the hard probes, which are many and count little, is less of a surprise."""
+    """Of `weighted_share`. A miss among the hard probes, which are many and count little, is less of a surprise.
+
+    One miss more than was seen is counted, of such a probe: where none was seen, that does not mean that none happens.
+    """
     excess = np.asarray(found, np.float64) - weighted_share(found, weights)
-    return float(np.sqrt(np.sum((weights * excess) ** 2)))
+    return float(np.sqrt(np.sum((weights * excess) ** 2) + np.min(weights) ** 2))
 
 
 def code_agreement(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> float:

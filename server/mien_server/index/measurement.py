@@ -17,6 +17,7 @@ class Measurement:
 
     Attributes:
         rows: rows that the lists held and that were live.
+        recall_target: what the stages were chosen for.
         time_us: when, microseconds since 1970.
         drift: see `Manifest.drift`; None when nothing was measured before.
     """
@@ -25,6 +26,7 @@ class Measurement:
     staging: Staging | None
     probe_count: int
     rows: int
+    recall_target: float
     time_us: int
     drift: float | None = None
 

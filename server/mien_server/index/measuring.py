@@ -48,4 +48,4 @@ def measured_index(
     target = job.default_recall_target
     single = cheapest_step(ladder, probe_count, target)
     staging = staging_of(efforts, exact, job.identity_numbers, index.lists, target, single)
-    return Measurement(ladder, staging, probe_count, int(live_ordinals.size), time.time_ns() // 1000)
+    return Measurement(ladder, staging, probe_count, int(live_ordinals.size), target, time.time_ns() // 1000)

@@ -116,10 +116,15 @@ def choose_staging(manifest: Manifest, effort: EffortChoice, step: LadderStep | 
     return staging if is_met and is_cheaper else None
 
 
-def default_agreement(manifest: Manifest) -> float:
-    """Rank-1 agreement with exact search that an identification which names no effort has, as last measured."""
-    step = choose_step(manifest, EffortChoice())
-    staging = choose_staging(manifest, EffortChoice(), step)
+def default_agreement(manifest: Manifest, target: float | None) -> float:
+    """Rank-1 agreement with exact search that an identification which names no effort has, as last measured.
+
+    Args:
+        target: the gallery's; None for the one that the generation was measured for.
+    """
+    effort = EffortChoice(recall_target=target)
+    step = choose_step(manifest, effort)
+    staging = choose_staging(manifest, effort, step)
     if staging is not None:
         return staging.rank1_agreement
     return 1.0 if isinstance(step, str) else step.rank1_agreement

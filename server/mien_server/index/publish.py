@@ -17,6 +17,7 @@ __all__ = [
     "LOCK_FILE_NAME",
     "WORK_PREFIX",
     "current_generation",
+    "current_or_none",
     "prune",
     "publish",
     "retire",

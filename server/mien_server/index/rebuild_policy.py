@@ -25,6 +25,7 @@ RETRAINED_GROWTH_MIN = 1.2
 """Training again on much the same rows would only find the same."""
 
 IMBALANCE_GROWTH_MAX = 1.5
+MEASURED_ROWS_MIN = 256
 MICROSECONDS = 1_000_000
 
 
@@ -52,6 +53,7 @@ class RebuildPolicy:
 
     Attributes:
         code: the gallery's choice; FLAT never builds.
+        recall_target: the gallery's; None for the one that a generation was measured for.
         flat_bytes_max: a gallery whose live vectors, as float32, take more bytes than this gets a generation. The
             default is 20,000 faces of dimension 512: about 3 ms of exact search on one core.
         flat_rows_min: a gallery of at most this many live rows is searched exactly whatever its dimension, for
@@ -65,6 +67,7 @@ class RebuildPolicy:
     """
 
     code: IndexCode = IndexCode.AUTOMATIC
+    recall_target: float | None = None
     flat_bytes_max: int = 20_000 * 512 * BYTES_PER_COMPONENT
     flat_rows_min: int = 5_000
     tail_rows_max: int = 2_048
@@ -93,7 +96,7 @@ def wants_rebuild(rows: GalleryRows, generation: Generation | None, policy: Rebu
         return None
     if manifest.list_imbalance > IMBALANCE_GROWTH_MAX * manifest.trained_imbalance:
         return RebuildReason.IMBALANCE
-    if manifest.measure_time_us > manifest.build_time_us and _misses_its_target(manifest):
+    if manifest.measure_time_us > manifest.build_time_us and _misses_its_target(manifest, policy.recall_target):
         return RebuildReason.QUALITY
     return None
 
@@ -102,8 +105,8 @@ def _is_outgrown(rows: int, known_rows: int, growth_max: float) -> bool:
     return rows > growth_max * known_rows or growth_max * rows < known_rows
 
 
-def _misses_its_target(manifest: Manifest) -> bool:
-    target = manifest.default_recall_target
+def _misses_its_target(manifest: Manifest, target: float | None) -> bool:
+    target = manifest.default_recall_target if target is None else target
     by_stages = manifest.staging is not None and manifest.staging.rank1_agreement >= target
     return not by_stages and cheapest_step(manifest.ladder, manifest.probe_count, target) is None
 
@@ -126,6 +129,8 @@ def wants_measurement(rows: GalleryRows, generation: Generation, policy: Rebuild
     """Whether what the generation promises should be measured again."""
     manifest = generation.manifest
     held = generation.live_rows(rows)
+    if held < MEASURED_ROWS_MIN:
+        return False
     if _is_outgrown(held, manifest.measured_rows, policy.measured_growth_max):
         return True
     is_due = now_us - manifest.measure_time_us >= policy.measure_interval_s * MICROSECONDS

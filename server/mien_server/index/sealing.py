@@ -70,9 +70,11 @@ def seal(
         folder.link(directory, manifest.digest(QUANTIZER_FILE_NAME))
         for segment in kept:
             folder.link(directory, manifest.digest(segment.file))
-        lists = generation.index.quantizer.writer()
-        for segment in merged:
-            lists.merge(checked_lists(directory, generation.index.quantizer, manifest, segment))
+        # The largest first: what is merged into it is copied, it is not.
+        parts = (checked_lists(directory, generation.index.quantizer, manifest, segment) for segment in merged)
+        lists = next(parts, None) or generation.index.quantizer.writer()
+        for part in parts:
+            lists.merge(part)
         if merged:
             lists.keep(rows.live)
         add_rows(lists, rows.vectors, tail, threads)
@@ -121,6 +123,7 @@ def measured_again(index_directory: Path, generation: Generation, measurement: M
             replace(
                 manifest,
                 name=generation_name(manifest.revision),
+                default_recall_target=measurement.recall_target,
                 ladder=measurement.ladder,
                 staging=measurement.staging,
                 probe_count=measurement.probe_count,
