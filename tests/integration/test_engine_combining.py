@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import numpy.typing as npt
 import pytest
 
 from mien_server.engine import Engine
-from mien_server.engine.combining import PROBES_PER_GROUP_MAX, Combiner, IdentifyCall
+from mien_server.engine.combining import PROBES_PER_GROUP_MAX, Combiner, IdentifyCall, _joined
 from mien_server.engine.types import (
     EnrollRows,
     GallerySpec,
@@ -137,19 +138,45 @@ def test_each_gets_its_own_answer_as_if_alone(line: Queue, rows: Rows) -> None:
 
 
 def test_an_error_reaches_only_whose_it_is(line: Queue, rows: Rows) -> None:
-    """A probe that is no embedding fails its own call and none of those it waited with."""
+    """A probe that is no embedding fails its own call at once, and none of those that wait."""
     held = line.begin_held(rows[0])
     bad = rows[3].copy()
     bad[5] = np.nan
     others = [line.begin(probe) for probe in (rows[1], bad, rows[2])]
-    line.wait_for(3)
-    line.hold.let_go()
     with pytest.raises(EmbeddingRefused) as refused:
         others[1].result(WAIT_S_MAX)
     assert refused.value.reason == "EMBEDDING_NOT_FINITE"
+    line.wait_for(2)
+    line.hold.let_go()
     answered = [held, others[0], others[2]]
     names = [one.result(WAIT_S_MAX).embeddings[0].candidates[0].identity_id for one in answered]
     assert names == ["p0", "p1", "p2"]
+
+
+def test_what_fails_for_a_group_is_told_to_each(engine: Engine, line: Queue, rows: Rows) -> None:
+    """Where the gallery goes while calls wait, each of them is refused, and those that come later are not held up."""
+    held = line.begin_held(rows[0])
+    others = [line.begin(row) for row in rows[1:6]]
+    line.wait_for(5)
+    engine.galleries.delete("g", force=True)
+    line.hold.let_go()
+    held.result(WAIT_S_MAX)
+    for other in others:
+        with pytest.raises(NotFound):
+            other.result(WAIT_S_MAX)
+    with pytest.raises(NotFound):
+        line.begin(rows[1]).result(WAIT_S_MAX)
+    line.wait_for(0)
+
+
+def test_a_group_that_nobody_waits_for_stops(rows: Rows) -> None:
+    """Callers who went away while their group was searched for end it: its deadline is cancelled with all of theirs."""
+    calls = [
+        IdentifyCall("g", Probes(packed(row.reshape(1, -1))), 5, SearchChoices(), None, Deadline(None, lambda: True))
+        for row in rows[:3]
+    ]
+    assert _joined(calls).deadline.is_cancelled()
+    assert not _joined([*calls, replace(calls[0], deadline=Deadline())]).deadline.is_cancelled()
 
 
 def test_a_deadline_ends_the_wait(line: Queue, rows: Rows) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ TEMPLATE_IDENTITIES_MIN = 50
 
 TEMPLATE_PROBES_PER_BLOCK = 64
 """Probes scored by templates at a time: with 200 candidates of 512 components 26 MB, twice."""
+REFILLED_CELLS_MAX = 4 * 1024 * 1024
+"""Rows looked at at once, over all probes, where faces of few people stand in the way: 48 MiB."""
 
 Ordinals = npt.NDArray[np.int64]
 Numbers = npt.NDArray[np.uint32]
@@ -180,7 +183,8 @@ def _refill(
         for probe, crowd in crowds.items():
             together.setdefault(crowd, []).append(probe)
         crowds = {}
-        for crowd, probes in together.items():
+        at_once = max(1, REFILLED_CELLS_MAX // face_count)
+        for crowd, probes in _in_parts(together, at_once):
             more = search.rows(
                 np.ascontiguousarray(vectors[probes]), face_count, _without(search, crowd), decision_similarity=None
             )
@@ -189,6 +193,13 @@ def _refill(
             is_short = (more.ordinals[:, -1] >= 0) & (ordinals[probes][:, -1] < 0)
             for line in np.flatnonzero(is_short).tolist():
                 crowds[probes[line]] = crowd | _crowd(search.numbers, more.ordinals[line])
+
+
+def _in_parts(together: dict[frozenset[int], list[int]], at_once: int) -> Iterator[tuple[frozenset[int], list[int]]]:
+    """The same, with at most so many probes each."""
+    for crowd, probes in together.items():
+        for start in range(0, len(probes), at_once):
+            yield crowd, probes[start : start + at_once]
 
 
 def _crowd(numbers: Numbers, ordinals: Ordinals) -> frozenset[int]:

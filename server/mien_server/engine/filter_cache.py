@@ -24,7 +24,7 @@ __all__ = ["CACHE_BYTES_MAX", "Column", "Depends", "FilterCache", "Found"]
 CACHE_BYTES_MAX = 256 * 1024 * 1024
 """What all filters of a store may keep in memory; the longest unused goes first."""
 
-ENTRY_BYTES = 512
+ENTRY_BYTES = 1024
 """Counted for each thing kept beside its arrays and the texts of its key."""
 
 TEXT_BYTES = 64

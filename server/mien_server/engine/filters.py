@@ -210,14 +210,9 @@ class _Resolver:
             identities = rows_numbered(named(), self._facts.next_identity_number)
             return rows_flagged(self._owned_by(identities, first), first)
 
+        # Somebody who is not there yet gets new rows, which are asked for by id; or others', which changes owners.
         key = ("named", self._view.number, identity_ids)
-        depends = Depends(owners=True, ids=True)
-        known = self._cache.get(key)
-        is_known = known is not None and known.holds_in(self._facts, depends)
-        if not is_known and named().size < len(frozenset(identity_ids)):
-            # Somebody who is not there may be made later on: nothing to keep.
-            return self._rows_of(named())
-        return self._grown(key, identity_ids, self._facts.row_count, find, depends)
+        return self._grown(key, identity_ids, self._facts.row_count, find, Depends(owners=True, ids=True))
 
     def _rows_of(self, identity_numbers: Numbers) -> RowSet:
         row_count = self._facts.row_count

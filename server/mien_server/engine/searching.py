@@ -14,7 +14,7 @@ from mien_server.engine.probes import analyse_probes, probe_vectors
 from mien_server.engine.types import Explanation, Filter, NeighborsAnswer, Probes, SearchChoices, StageTiming
 from mien_server.engine.validation import check_count, check_filter
 from mien_server.errors import CorruptStore, InvalidArgument
-from mien_server.index import EffortChoice, SearchReport, SearchRequest, SearchResult, search
+from mien_server.index import EffortChoice, SearchReport, SearchRequest, SearchResult, search, searches_exactly
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import Float32Array
 from mien_server.storage import FaceHeads
@@ -132,7 +132,8 @@ def search_rows(
     threads = 1 if len(vectors) <= PROBES_ALONE_MAX else context.options.search_thread_count
     results = []
     block = PROBES_PER_BLOCK
-    if snapshot.generation is None or effort.exact:
+    is_decision = decision_similarity is not None and allowed is None
+    if searches_exactly(snapshot.generation, effort, is_decision=is_decision):
         rows = snapshot.gallery.rows
         fitting = EXACT_COMPARISONS_PER_BLOCK // max(1, rows.row_count * vectors.shape[1])
         block = min(PROBES_PER_BLOCK, max(1, fitting))

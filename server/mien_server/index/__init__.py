@@ -11,7 +11,7 @@ from mien_server.index.build_job import BuildJob
 from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
 from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
-from mien_server.index.plan import default_agreement
+from mien_server.index.plan import default_agreement, searches_exactly
 from mien_server.index.publish import current_generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.index.rebuild_policy import (
     RebuildPolicy,
@@ -51,6 +51,7 @@ __all__ = [
     "retire",
     "seal",
     "search",
+    "searches_exactly",
     "unpublish",
     "wants_measurement",
     "wants_rebuild",

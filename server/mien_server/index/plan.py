@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mien_server.errors import InvalidArgument
 from mien_server.index.manifest import LadderStep, Manifest, Stage, Staging
 from mien_server.index.request import EffortChoice
+
+if TYPE_CHECKING:
+    from mien_server.index.generation import Generation
 
 __all__ = [
     "EXACT_PLAN_NAME",
@@ -21,6 +25,7 @@ __all__ = [
     "choose_staging",
     "choose_step",
     "default_agreement",
+    "searches_exactly",
 ]
 
 FLAT_PLAN_NAME = "flat"
@@ -114,6 +119,19 @@ def choose_staging(manifest: Manifest, effort: EffortChoice, step: LadderStep | 
     is_met = staging.rank1_agreement >= _target_of(manifest, effort) - TARGET_ROUNDING
     is_cheaper = isinstance(step, str) or staging.milliseconds < step.milliseconds
     return staging if is_met and is_cheaper else None
+
+
+def searches_exactly(generation: Generation | None, effort: EffortChoice, *, is_decision: bool) -> bool:
+    """Whether a search compares with every row whatever its probes and filter are.
+
+    Raises:
+        InvalidArgument: as `choose_step`.
+    """
+    if generation is None:
+        return True
+    step = choose_step(generation.manifest, effort)
+    staging = choose_staging(generation.manifest, effort, step) if is_decision else None
+    return isinstance(step, str) and staging is None
 
 
 def default_agreement(manifest: Manifest, target: float | None) -> float:
