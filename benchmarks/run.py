@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchmarks import (
     enrollment,
+    filtered,
     loading,
     memory,
     photographs,
@@ -37,6 +38,7 @@ FIGURES: dict[str, Callable[[Workbench], list[Figure]]] = {
     "sustained": loading.run,
     "engine": search_engine.run,
     "grpc": search_grpc.run,
+    "filtered": filtered.run,
     "restart": restart.run,
     "memory": memory.run,
     "enrolling": search_while_enrolling.run,

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mien_server.engine import Engine, EngineOptions, indexing
+from mien_server.engine import Engine, EngineOptions, building, indexing
 from mien_server.engine import engine as engine_module
 from mien_server.engine.types import (
     EnrollRows,
@@ -185,7 +185,7 @@ def test_a_gallery_deleted_while_its_index_is_loaded(store_path: Path, monkeypat
     trouble stays.
     """
     held: list[int] = []
-    real = indexing.load_generation
+    real = building.load_generation
     with Engine.open(store_path, OPTIONS) as engine:
         fill(engine)
 
@@ -195,7 +195,7 @@ def test_a_gallery_deleted_while_its_index_is_loaded(store_path: Path, monkeypat
             held.append(len(engine._context.store._opened.snapshots._older))
             return generation
 
-        monkeypatch.setattr(indexing, "load_generation", load)
+        monkeypatch.setattr(building, "load_generation", load)
         operation = rebuilt(engine)
         assert held == [0]
         assert operation.state is OperationState.FAILED

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mien_server.engine import Engine, EngineOptions, indexing, sealing
+from mien_server.engine import Engine, EngineOptions, building, indexing, sealing
 from mien_server.engine.types import (
     EnrollRows,
     GallerySpec,
@@ -279,7 +279,7 @@ def test_a_measuring_that_failed_is_shown_until_one_succeeds(store_path: Path, m
         create(engine)
         enroll(engine, 0, 1000)
         wait_until(engine, is_sealed)
-        real = indexing.BuildProcess.start
+        real = building.BuildProcess.start
         fails = threading.Event()
         fails.set()
 
@@ -288,7 +288,7 @@ def test_a_measuring_that_failed_is_shown_until_one_succeeds(store_path: Path, m
                 raise indexing.BuildFailed("no process can be started")
             return real(directory, job)
 
-        monkeypatch.setattr(indexing.BuildProcess, "start", start)
+        monkeypatch.setattr(building.BuildProcess, "start", start)
         enroll(engine, 1000, 2000)
         state = wait_until(engine, lambda state: state.kind is IndexStateKind.DEGRADED)
         assert "could not be measured: no process" in state.detail
@@ -304,7 +304,7 @@ def test_a_build_that_cannot_be_sealed_serves_all_the_same(store_path: Path, mon
         create(engine)
         enroll(engine, 0, 1000)
         before = wait_until(engine, is_sealed)
-        real = indexing.load_generation
+        real = building.load_generation
 
         def load(directory: Path, expected: Any) -> Generation:
             enroll(engine, 1000, 1900)
@@ -313,7 +313,7 @@ def test_a_build_that_cannot_be_sealed_serves_all_the_same(store_path: Path, mon
         def refuse(*_arguments: Any, **_named: Any) -> Generation:
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr(indexing, "load_generation", load)
+        monkeypatch.setattr(building, "load_generation", load)
         monkeypatch.setattr(sealing, "seal", refuse)
         operation = engine.operations.rebuild_index("g").name
         assert engine.operations.wait(operation, WAIT_TIME_MAX_S, NEVER).state is OperationState.SUCCEEDED

@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
+from mien_server.engine.building import Builds, expected_generation, gallery_gone
 from mien_server.engine.generations import Generations
 from mien_server.engine.operation_log import OperationLog
-from mien_server.engine.sealing import Sealer, caught_up
+from mien_server.engine.sealing import Sealer
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
-from mien_server.errors import Cancelled, MienError, NotFound
+from mien_server.errors import Cancelled, MienError
 from mien_server.index import (
     BuildFailed,
-    BuildJob,
     BuildProcess,
-    ExpectedGeneration,
     Generation,
     GenerationRefused,
     RebuildPolicy,
@@ -30,7 +30,6 @@ from mien_server.index import (
     current_generation,
     default_agreement,
     load_generation,
-    measured_again,
     prune,
     unpublish,
     wants_measurement,
@@ -51,8 +50,6 @@ SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
 RETRY_AFTER_S = 60.0
 """A gallery whose build failed is left alone this long."""
-FIRST_NICENESS = 5
-"""A gallery without a generation compares with every row until it has one: the first does not wait for idle times."""
 SCHEDULE_S = 60.0
 """How often galleries that nobody writes to are asked whether they are to be measured again."""
 
@@ -74,6 +71,7 @@ class Indexes:
         self._options = options
         self.log = log
         self._generations = Generations(store)
+        self._builds = Builds(store, self._generations, self._policy_of, options.build_thread_count)
         self._sealer = Sealer(store, self._generations, self._automatic_policy_of, self._note_seal)
         self._wake = threading.Condition()
         self._requested: dict[int, list[str]] = {}
@@ -123,23 +121,15 @@ class Indexes:
             logger.warning("leftovers in the index folder of gallery %s stay: %s", gallery.name, error)
         try:
             name = current_generation(directory)
-            return None if name is None else load_generation(directory / name, self._expected(gallery, revision))
+            if name is None:
+                return None
+            return load_generation(directory / name, expected_generation(self._store.store_id, gallery, revision))
         except GenerationRefused as error:
             # Callers are told which file, not where it lies.
             detail = error.message.replace(f"{directory}/", "")
             self._troubles[gallery.number] = detail
             logger.warning("gallery %s: its generation in %s is refused: %s", gallery.name, directory, detail)
             return None
-
-    def _expected(self, gallery: GalleryView, revision: int) -> ExpectedGeneration:
-        return ExpectedGeneration(
-            store_id=self._store.store_id,
-            gallery_number=gallery.number,
-            model_fingerprint=gallery.record.model_fingerprint,
-            dimension=gallery.record.dimension,
-            row_count=gallery.rows.row_count,
-            revision=revision,
-        )
 
     def close(self) -> None:
         """Cancel what is being built and stop."""
@@ -316,7 +306,7 @@ class Indexes:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 self._forget(number)
-                self._finish(operations, OperationState.FAILED, _gallery_gone())
+                self._finish(operations, OperationState.FAILED, gallery_gone())
                 return
             policy = self._policy_of(gallery)
             generation = self.generations.get(number)
@@ -356,7 +346,7 @@ class Indexes:
         self._building[number] = operations[0]
         try:
             try:
-                generation = self._built(number, operations)
+                generation = self._builds.build(number, partial(self._watched, operations=operations, number=number))
             finally:
                 # Before the operations end: whoever waited for one must not read that it is still building.
                 self._building.pop(number, None)
@@ -374,7 +364,7 @@ class Indexes:
         """End the operations of a build that made nothing, and leave the gallery alone for a while."""
         if self._is_gone(number):
             self._forget(number)
-            self._finish(operations, OperationState.FAILED, _gallery_gone())
+            self._finish(operations, OperationState.FAILED, gallery_gone())
             return
         self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
         if isinstance(raised, Cancelled):
@@ -394,39 +384,6 @@ class Indexes:
         except MienError:
             return False
 
-    def _built(self, number: int, operations: list[str]) -> Generation:
-        """Build, load and publish a generation of the gallery as it is now.
-
-        Raises:
-            MienError: the build failed, was cancelled, or the gallery has gone.
-        """
-        directory = self._store.index_directory(number)
-        with self._store.view() as view:
-            gallery = view.gallery_by_number(number)
-            if gallery is None:
-                raise _gallery_gone()
-            job = self._job(gallery, view.revision)
-            if number not in self.generations:
-                job = replace(job, niceness=FIRST_NICENESS)
-            policy = self._policy_of(gallery)
-        name = self._watched(BuildProcess.start(directory, job), operations, number).result()
-        with self._store.view() as view:
-            gallery = view.gallery_by_number(number)
-            if gallery is None:
-                raise _gallery_gone()
-            expected = self._expected(gallery, view.revision)
-        # Takes long for a large index, and no view may be open so long. Deleted meanwhile, its folder may go.
-        try:
-            generation = load_generation(directory / name, expected)
-        except MienError:
-            self._generations.discard(number, name)
-            raise
-        generation = caught_up(self._store, self._generations, number, generation, policy)
-        if not self._generations.publish(number, generation):
-            raise _gallery_gone()
-        self._generations.prune(number)
-        return generation
-
     def _measure(self, number: int) -> None:
         """Measure what the generation promises again, and publish what was found.
 
@@ -434,7 +391,7 @@ class Indexes:
             Cancelled: something else is to be done first, or the server ends.
         """
         try:
-            drift = self._measured(number)
+            drift = self._builds.measure(number, partial(self._watched, operations=[], number=number))
         except Cancelled:
             raise
         except (MienError, OSError) as error:
@@ -445,39 +402,6 @@ class Indexes:
             return
         self._upkeep_troubles.pop((number, "measure"), None)
         logger.info("measured the index of gallery %d again: drift %s", number, drift)
-
-    def _measured(self, number: int) -> float | None:
-        """Measure, publish, and give the drift; None too when the generation has gone meanwhile."""
-        directory = self._store.index_directory(number)
-        with self._generations.holding(number) as generation:
-            with self._store.view() as view:
-                gallery = view.gallery_by_number(number)
-                if gallery is None or generation is None:
-                    return None
-                job = replace(self._job(gallery, view.revision), measured=generation.name)
-            measurement = self._watched(BuildProcess.start(directory, job), [], number).measurement()
-        # Segments may have followed meanwhile; the training that was measured is theirs as well.
-        with self._generations.sealing, self._generations.holding(number) as serving:
-            if serving is not None and serving.index.quantizer is generation.index.quantizer:
-                made = measured_again(directory, serving, measurement)
-                self._generations.publish(number, made, follows=serving)
-        return measurement.drift
-
-    def _job(self, gallery: GalleryView, revision: int) -> BuildJob:
-        rows, record = gallery.rows, gallery.record
-        return BuildJob(
-            store_id=self._store.store_id,
-            gallery_number=gallery.number,
-            model_fingerprint=record.model_fingerprint,
-            location=rows.location,
-            row_count=rows.row_count,
-            revision=revision,
-            live=rows.live,
-            identity_numbers=rows.identity_numbers,
-            code=IndexCode(record.index_policy.code),
-            default_recall_target=round(record.index_policy.default_recall_target, 6),
-            threads=self._options.build_thread_count,
-        )
 
     def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
         """Follow a process to its end. One that nobody asked for makes room for what somebody does."""
@@ -520,7 +444,3 @@ class Indexes:
         """Search the gallery exactly from now on and remove what was built for it."""
         self._generations.unpublish(number)
         self._forget(number)
-
-
-def _gallery_gone() -> NotFound:
-    return NotFound("the gallery was deleted meanwhile", reason="GALLERY_NOT_FOUND")
