@@ -315,8 +315,11 @@ class ListWriter:
         _faiss.omp_set_num_threads(1)
         if isinstance(self._handle, _faiss.IndexIVFPQ):
             packed = _faiss.IndexIVFPQFastScan(self._handle)
-            # It borrows what was trained; the plain rows are of no more use.
-            self._handle.reset()
+            # It borrows what was trained; the plain rows are of no more use. Emptied, lists would keep their memory.
+            empty = _faiss.ArrayInvertedLists(self._handle.nlist, self._handle.code_size)
+            empty.this.disown()
+            self._handle.replace_invlists(empty, True)  # noqa: FBT003 - SWIG takes no names; the handle owns them
+            self._handle.ntotal = 0
             return InvertedIndex(packed, self._handle, sizes)
         return InvertedIndex(self._handle, self._handle, sizes)
 

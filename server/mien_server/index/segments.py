@@ -18,7 +18,7 @@ __all__ = ["SEGMENT_RATIO_MIN", "SegmentedIndex", "first_to_merge"]
 
 SEGMENT_RATIO_MIN = 6
 """A segment holds at least so many times the rows of the next, or is merged with it: a million rows lie in five
-segments at most, and a row is copied some dozen times on its way to the largest, 40 bytes each time."""
+segments at most, and a row is copied some dozen times on its way to the largest, 40 to 72 bytes each time."""
 
 
 class SegmentedIndex:
