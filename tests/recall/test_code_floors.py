@@ -79,7 +79,7 @@ def test_every_code_keeps_its_floors(galleries: dict[str, Gallery], case: Case) 
     """With so many lists and candidates each code holds the best row at least as often as it has always done."""
     gallery = galleries[case.population]
     specification = CodeSpecification(LISTS, case.subquantizers, case.residual)
-    quantizer = train_quantizer(specification, gallery.rows[:TRAINED_ROWS], gallery.centroids, 2)
+    quantizer = train_quantizer(specification, gallery.rows[:TRAINED_ROWS], gallery.centroids)
     lists_of_all = quantizer.writer()
     lists_of_all.add(gallery.rows, np.arange(PERSONS), 2)
     index = lists_of_all.finish()

@@ -179,7 +179,7 @@ def lists_of_another_quantizer(folder: Path) -> None:
     """Lists of another number of lists, with a manifest that agrees."""
     sample = unit_vectors(300, 16)
     specification = CodeSpecification(3, 8, residual=False)
-    quantizer = train_quantizer(specification, sample, train_centroids(sample, 3, 1, 1), 1)
+    quantizer = train_quantizer(specification, sample, train_centroids(sample, 3, 1, 1))
     quantizer.writer().write(lists_of(folder))
     agree(folder)
 

@@ -42,7 +42,7 @@ def vectors() -> Float32Array:
 
 def quantizer_of(vectors: Float32Array, subquantizers: int, *, residual: bool, lists: int = 8) -> Quantizer:
     centroids = train_centroids(vectors, lists, 1, 1)
-    return train_quantizer(CodeSpecification(lists, subquantizers, residual), vectors, centroids, 1)
+    return train_quantizer(CodeSpecification(lists, subquantizers, residual), vectors, centroids)
 
 
 def segments_of(quantizer: Quantizer, vectors: Float32Array, ends: list[int]) -> SegmentedIndex:

@@ -423,14 +423,13 @@ def train_centroids(sample: Float32Array, lists: int, seed: int, threads: int) -
 
 
 @_translated
-def train_quantizer(
-    specification: CodeSpecification, sample: Float32Array, centroids: Float32Array, threads: int
-) -> Quantizer:
+def train_quantizer(specification: CodeSpecification, sample: Float32Array, centroids: Float32Array) -> Quantizer:
     """These centroids [lists, d], and codes trained on the sample [m, d].
 
-    The centroids are copied, so that several codes can share one k-means.
+    The centroids are copied, so that several codes can share one k-means. One thread is used: codes are many small
+    problems, which several threads solve at half the speed.
     """
-    _faiss.omp_set_num_threads(threads)
+    _faiss.omp_set_num_threads(1)
     handle = _faiss.index_factory(sample.shape[1], specification.factory_name, _faiss.METRIC_INNER_PRODUCT)
     handle.by_residual = specification.residual
     handle.quantizer.add(centroids)

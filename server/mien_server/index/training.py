@@ -57,7 +57,7 @@ def trained_quantizer(
     depth = max(1, round(CODE_DEPTH * math.sqrt(len(some) / live_ordinals.size)))
     best: tuple[float, Quantizer, CodeSpecification] | None = None
     for specification in [replace(each, lists=len(centroids)) for each in specifications]:
-        quantizer = train_quantizer(specification, some, centroids, job.threads)
+        quantizer = train_quantizer(specification, some, centroids)
         writer = quantizer.writer()
         writer.add(some, np.arange(len(some)), job.threads)
         agreement = code_agreement(writer.finish(), probes, nearest[:, 0], depth, job.threads)
