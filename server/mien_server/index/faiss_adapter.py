@@ -7,6 +7,7 @@ while it computes, and its BLAS follows the same setting.
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 from collections.abc import Callable
@@ -65,7 +66,18 @@ BLAS_WORK_MIN = 2048
 
 _faiss.cvar.distance_compute_blas_threshold = BLAS_WORK_MIN
 
+TRIMMED_BYTES_MIN = 16 * 1024 * 1024
+"""Plain lists of fewer bytes are left to the allocator, which keeps what is freed for later."""
+
 KMEANS_ITERATIONS = 12
+
+
+def _trim_memory() -> None:
+    """Have the C library give back to the system what was freed: it keeps hundreds of megabytes of many small lists."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    # Only glibc has it, and only glibc needs it.
+    if trim is not None:
+        trim(0)
 
 
 def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
@@ -315,11 +327,14 @@ class ListWriter:
         _faiss.omp_set_num_threads(1)
         if isinstance(self._handle, _faiss.IndexIVFPQ):
             packed = _faiss.IndexIVFPQFastScan(self._handle)
-            # It borrows what was trained; the plain rows are of no more use. Emptied, lists would keep their memory.
+            # It borrows what was trained; the plain rows are of no more use. Lists that are emptied keep their memory.
+            freed_bytes = self.size * self._handle.code_size
             empty = _faiss.ArrayInvertedLists(self._handle.nlist, self._handle.code_size)
             empty.this.disown()
             self._handle.replace_invlists(empty, True)  # noqa: FBT003 - SWIG takes no names; the handle owns them
             self._handle.ntotal = 0
+            if freed_bytes >= TRIMMED_BYTES_MIN:
+                _trim_memory()
             return InvertedIndex(packed, self._handle, sizes)
         return InvertedIndex(self._handle, self._handle, sizes)
 
