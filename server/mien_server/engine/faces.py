@@ -96,9 +96,8 @@ class Faces:
             if identity_id and record is None:
                 raise identity_not_found(gallery, identity_id)
             if not row_filter.is_empty:
-                chosen = matching_faces(view, row_filter, deadline, snapshot.filters)
-                if record is not None:
-                    chosen = np.intersect1d(chosen, view.faces_of(record.number), assume_unique=True)
+                owned = view.faces_of(record.number) if record is not None else None
+                chosen = matching_faces(view, row_filter, deadline, snapshot.filters, owned)
                 ordinals, total = chosen[np.searchsorted(chosen, after, "right") :][: limit + 1], len(chosen)
             elif record is not None:
                 ordinals, total = view.faces_of(record.number, after, limit + 1), record.face_count

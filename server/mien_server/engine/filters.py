@@ -108,12 +108,21 @@ def allowed_rows(
 
 
 def matching_faces(
-    view: GalleryView, row_filter: Filter, deadline: Deadline = NO_DEADLINE, cache: FilterCache | None = None
+    view: GalleryView,
+    row_filter: Filter,
+    deadline: Deadline = NO_DEADLINE,
+    cache: FilterCache | None = None,
+    among: Numbers | None = None,
 ) -> Numbers:
-    """Ordinals of the faces that the filter allows, int64 [n], ascending. Raises as `allowed_rows`."""
+    """Ordinals of the faces that the filter allows, int64 [n], ascending. Raises as `allowed_rows`.
+
+    Args:
+        among: only these ordinals, int64, ascending; None for all.
+    """
     live = view.rows.live
     allowed = allowed_rows(view, row_filter, deadline, cache)
-    return ManyRows(live if allowed is None else live & allowed).numbers()
+    matching = ManyRows(live if allowed is None else live & allowed)
+    return matching.numbers() if among is None else among[matching.holds(among.astype(np.uint32))]
 
 
 def allowed_identities(
