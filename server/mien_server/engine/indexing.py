@@ -125,8 +125,7 @@ class Indexes:
                 return None
             return load_generation(directory / name, expected_generation(self._store.store_id, gallery, revision))
         except GenerationRefused as error:
-            # Callers are told which file, not where it lies.
-            detail = error.message.replace(f"{directory}/", "")
+            detail = self._without_folder(gallery.number, error.message)
             self._troubles[gallery.number] = detail
             logger.warning("gallery %s: its generation in %s is refused: %s", gallery.name, directory, detail)
             return None
@@ -372,8 +371,7 @@ class Indexes:
             return
         is_defect = not isinstance(raised, MienError | OSError)
         error = raised if isinstance(raised, MienError) else BuildFailed(str(raised) or repr(raised))
-        directory = self._store.index_directory(number)
-        self._troubles[number] = f"the last build failed: {error.message.replace(f'{directory}/', '')}"
+        self._troubles[number] = f"the last build failed: {self._without_folder(number, error.message)}"
         logger.warning("building the index of gallery %d failed: %s", number, error, exc_info=is_defect and raised)
         self._finish(operations, OperationState.FAILED, error)
 

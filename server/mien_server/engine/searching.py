@@ -133,7 +133,8 @@ def search_rows(
     results = []
     block = PROBES_PER_BLOCK
     is_decision = decision_similarity is not None and allowed is None
-    if searches_exactly(snapshot.generation, effort, is_decision=is_decision):
+    # One probe is one block, whatever it takes.
+    if len(vectors) > 1 and searches_exactly(snapshot.generation, effort, is_decision=is_decision):
         rows = snapshot.gallery.rows
         fitting = EXACT_COMPARISONS_PER_BLOCK // max(1, rows.row_count * vectors.shape[1])
         block = min(PROBES_PER_BLOCK, max(1, fitting))

@@ -6,9 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
-
-from mien_server.index.bitmaps import set_ordinals
+from mien_server.index.bitmaps import set_ordinals, slice_bits
 from mien_server.index.build_job import BuildJob
 from mien_server.index.generation import ExpectedGeneration, load_generation
 from mien_server.index.manifest import LadderStep, Manifest
@@ -40,18 +38,12 @@ def measure_generation(job: BuildJob, index_directory: Path, report: Callable[[f
     generation = load_generation(index_directory / job.measured, expected)
     manifest = generation.manifest
     vectors = job.map_vectors()[: manifest.rows]
-    live = _first_bits(job.live, manifest.rows)
+    live = slice_bits(job.live, 0, manifest.rows)
     live_ordinals = set_ordinals(live, 0, manifest.rows)
     job = replace(job, live=live, identity_numbers=job.identity_numbers[: manifest.rows], row_count=manifest.rows)
     searched = _LiveLists(generation.index, live) if live_ordinals.size < generation.index.size else generation.index
     measurement = measured_index(searched, job, vectors, live_ordinals, report)
     return replace(measurement, drift=_drift(manifest, measurement.ladder))
-
-
-def _first_bits(bitmap: UInt8Array, count: int) -> UInt8Array:
-    """The bitmap with only its first `count` bits."""
-    first: UInt8Array = np.packbits(np.unpackbits(bitmap, count=count, bitorder="little"), bitorder="little")
-    return first
 
 
 @dataclass(frozen=True, slots=True, eq=False)
