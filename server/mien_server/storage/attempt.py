@@ -14,7 +14,7 @@ from mien_server.storage import keys
 from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
-from mien_server.storage.databases import Database, Reading, Transaction
+from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
@@ -119,18 +119,24 @@ class Attempt:
                 fingerprint=request.fingerprint, revision=self.revision, time_us=self._now_us, outcome=outcome
             )
             key = keys.encode_name(request_id, "request id", keys.REQUEST_ID_BYTES_MAX)
-            self._transaction.put(key, record.SerializeToString(), db=handles[Database.REQUESTS])
+            put(self._transaction, handles, Database.REQUESTS, key, record.SerializeToString())
             time_key = keys.encode_request_time(self._now_us, request_id)
-            self._transaction.put(time_key, b"", db=handles[Database.REQUEST_TIMES])
+            put(self._transaction, handles, Database.REQUEST_TIMES, time_key, b"")
         oldest_us = self._now_us - self._options.request_age_max_s * 1_000_000
         trim_requests(self._transaction, handles, oldest_us, count_max=2 * len(self._requests) + 8)
         if not self._journal:
             return
         revision_key = keys.encode_number(self.revision)
         entry = JournalEntry(revision=self.revision, time_us=self._now_us, operations=self._journal)
-        self._transaction.put(revision_key, entry.SerializeToString(), db=handles[Database.JOURNAL])
-        self._transaction.put(keys.META_REVISION, revision_key, db=handles[Database.META])
-        trim_journal(self._transaction, handles, self.revision - self._options.journal_revisions_max)
+        raw = entry.SerializeToString()
+        put(self._transaction, handles, Database.JOURNAL, revision_key, raw)
+        put(self._transaction, handles, Database.META, keys.META_REVISION, revision_key)
+        journal_bytes = self._records.journal_bytes() + len(raw)
+        last_revision = self.revision - self._options.journal_revisions_max
+        journal_bytes -= trim_journal(
+            self._transaction, handles, last_revision, journal_bytes - self._options.journal_bytes_max
+        )
+        put(self._transaction, handles, Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(journal_bytes))
 
     def write_vectors(self) -> dict[int, GalleryState]:
         """Write and sync the vectors of all galleries; answers with the galleries' next states. Raises OSError."""
@@ -201,8 +207,7 @@ class Attempt:
                 transaction.delete(key, value, db=handle)
         for database, items in changes.puts.items():
             items.sort()
-            with transaction.cursor(handles[database]) as cursor:
-                cursor.putmulti(items)
+            put_many(transaction, handles, database, items)
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)
         if changes.gallery is not None:

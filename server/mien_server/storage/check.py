@@ -9,6 +9,7 @@ import numpy as np
 
 from mien_server.records.store_pb2 import IdentityRecord
 from mien_server.storage import keys
+from mien_server.storage.checksums import row_checksums
 from mien_server.storage.databases import GALLERY_KEYED, Database
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.reading import RecordReader
@@ -18,6 +19,7 @@ from mien_server.storage.values import FaceValue, decode_face
 __all__ = ["find_contradictions"]
 
 _SHOWN_MAX = 3
+_CHECKED_ROWS = 4096
 
 
 def find_contradictions(records: RecordReader, content: SnapshotContent) -> list[str]:
@@ -51,6 +53,7 @@ def _check_gallery(records: RecordReader, state: GalleryState) -> list[str]:
         for key, raw in records.reading.items(Database.FACES, prefix)
     }
     found = [*_check_counts(records, state, identities, faces), *_check_memory(state, faces)]
+    found += _check_vectors(state, faces)
     expected = _expected_records(number, identities, faces)
     for database, pairs in expected.items():
         there = set(records.reading.items(database, prefix))
@@ -91,6 +94,18 @@ def _check_memory(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[
     numbers = np.array([face.identity_number for face in faces.values()], dtype=np.uint32)
     if not np.array_equal(state.identity_numbers[list(faces)], numbers):
         yield "the identity numbers in memory are not those of the faces"
+
+
+def _check_vectors(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[str]:
+    ordinals = sorted(ordinal for ordinal in faces if ordinal < state.counts.row_count)
+    vectors = state.mapping.rows(state.counts.row_count)
+    damaged: list[int] = []
+    for start in range(0, len(ordinals), _CHECKED_ROWS):
+        some = ordinals[start : start + _CHECKED_ROWS]
+        expected = np.array([faces[ordinal].vector_checksum for ordinal in some], dtype=np.uint64)
+        damaged += np.array(some)[row_checksums(vectors[some]) != expected].tolist()
+    if damaged:
+        yield f"{len(damaged)} vectors are damaged, such as rows {damaged[:_SHOWN_MAX]}"
 
 
 def _expected_records(

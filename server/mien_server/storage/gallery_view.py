@@ -12,10 +12,12 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
+from mien_server.storage.checksums import row_checksums
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
+from mien_server.storage.vector_file import vector_damaged
 
 __all__ = ["Face", "FaceHeads", "GalleryView"]
 
@@ -24,6 +26,8 @@ Numbers: TypeAlias = "Sequence[int] | npt.NDArray[np.integer]"
 # Fewer rows than this are looked up in the order given: sorting them takes longer than it saves.
 _SORTED_LOOKUP_ROWS_MIN = 64
 _LIVE_CHUNK_BYTES = 8192
+# Rows whose checksums are verified at once: bounds the memory that takes.
+_CHECKED_ROWS = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +148,8 @@ class GalleryView:
         """Identity, time and face id of n rows, in the order given, repeated ones allowed.
 
         Raises:
-            CorruptStore: ROW_NOT_RESOLVED, a row has no face: it was deleted, or store and index do not agree.
+            CorruptStore: ROW_NOT_RESOLVED, a row has no face: it was deleted, or store and index do not agree;
+                VECTOR_DAMAGED, the row's vector is not the one that was enrolled.
         """
         wanted = np.asarray(ordinals, dtype=np.int64)
         if wanted.shape[0] < _SORTED_LOOKUP_ROWS_MIN:
@@ -173,18 +178,34 @@ class GalleryView:
         return faces
 
     def vectors(self, ordinals: Numbers) -> Float32Array:
-        """A copy of these rows, float32 [n, dimension], in the order given."""
+        """A copy of these rows, float32 [n, dimension], in the order given.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED; VECTOR_DAMAGED, a row's checksum is wrong.
+        """
         wanted = np.asarray(ordinals, dtype=np.int64)
+        found, values = self._records.face_values(self.number, wanted.tolist())
+        self._require_whole(wanted, decode_face_headers(values, found))
         return self.rows.vectors[wanted].astype(np.float32, copy=False)
 
     def _heads(self, ordinals: list[int]) -> FaceHeads:
         found, values = self._records.face_values(self.number, ordinals)
         headers = decode_face_headers(values, found)
+        self._require_whole(np.array(ordinals, dtype=np.int64), headers)
         return FaceHeads(
             headers["identity_number"].astype(np.uint32),
             headers["create_time_us"],
             decode_face_ids(values, headers["face_id_length"].tolist(), found),
         )
+
+    def _require_whole(self, ordinals: npt.NDArray[np.int64], headers: npt.NDArray[np.void]) -> None:
+        """Refuse rows whose faces have these headers and whose vectors are damaged."""
+        vectors, expected = self.rows.vectors, headers["vector_checksum"]
+        for start in range(0, ordinals.shape[0], _CHECKED_ROWS):
+            some = ordinals[start : start + _CHECKED_ROWS]
+            is_damaged = row_checksums(vectors[some]) != expected[start : start + _CHECKED_ROWS]
+            if is_damaged.any():
+                raise vector_damaged(self._state.mapping.file, int(some[int(is_damaged.argmax())]))
 
 
 def _as_list(numbers: Numbers) -> list[int]:

@@ -42,6 +42,7 @@ __all__ = [
     "LABEL_KEY_BYTES_MAX",
     "LABEL_VALUE_BYTES_MAX",
     "META_FORMAT_VERSION",
+    "META_JOURNAL_BYTES",
     "META_NEXT_GALLERY_NUMBER",
     "META_PURGE_PREFIX",
     "META_REVISION",
@@ -89,6 +90,7 @@ NUMBER_BYTES = 8
 META_REVISION = b"revision"
 META_STORE_ID = b"store_id"
 META_FORMAT_VERSION = b"format_version"
+META_JOURNAL_BYTES = b"journal_bytes"
 META_NEXT_GALLERY_NUMBER = b"next_gallery_number"
 META_PURGE_PREFIX = b"purge:"
 

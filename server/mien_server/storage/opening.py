@@ -16,7 +16,15 @@ from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
 from mien_server.records.policies import VectorType
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage import keys
-from mien_server.storage.databases import Database, Handles, Reading, open_databases, open_environment
+from mien_server.storage.databases import (
+    Database,
+    Handles,
+    Reading,
+    corrupt,
+    open_databases,
+    open_environment,
+    put,
+)
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
@@ -24,7 +32,7 @@ from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
-from mien_server.storage.values import corrupt, decode_face_headers
+from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
 __all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
@@ -132,8 +140,8 @@ def _agree_on_store_id(
                 f"{layout.meta}: has no records, but there are vectors beside it; restore it from a copy"
             )
         with environment.begin(write=True) as transaction:
-            transaction.put(keys.META_STORE_ID, store_format.store_id.encode(), db=handles[Database.META])
-            transaction.put(keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION), db=handles[Database.META])
+            put(transaction, handles, Database.META, keys.META_STORE_ID, store_format.store_id.encode())
+            put(transaction, handles, Database.META, keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION))
     elif found != store_format.store_id:
         raise CorruptStore(
             f"{layout.meta}: belongs to store {found}, and FORMAT names store {store_format.store_id}; restore both "
@@ -164,7 +172,8 @@ def _scan_faces(
     is_live = np.zeros(counts.row_count, dtype=np.bool_)
     prefix = keys.encode_gallery(gallery_number)
     face_count = 0
-    for chunk in records.reading.chunks(Database.FACES, prefix, _SCAN_FACES):
+    # Their checksums are verified when they are read to be answered: here that would double the time.
+    for chunk in records.reading.raw_chunks(Database.FACES, prefix, _SCAN_FACES):
         found, values = zip(*chunk, strict=True)
         ordinals = keys.decode_trailing_numbers(found)
         headers = decode_face_headers(values, found)

@@ -15,9 +15,9 @@ import numpy.typing as npt
 
 from mien_server.records.store_pb2 import FaceRecord, IdentityRecord
 from mien_server.storage import keys
-from mien_server.storage.databases import Database, Reading
+from mien_server.storage.databases import Database, Reading, corrupt
 from mien_server.storage.gallery_state import LabelFacts
-from mien_server.storage.values import corrupt, decode_face, decode_face_headers, decode_message
+from mien_server.storage.values import decode_face, decode_face_headers, decode_message
 
 __all__ = ["LabelBlock", "Postings", "Subject", "TimeBlock", "ValueKind"]
 

@@ -100,7 +100,7 @@ class EnrollRows(Command[EnrollResult]):
         result = EnrollResult(choice.ordinals, choice.face_ids, choice.is_duplicate, is_created, choice.errors)
         if not choice.rows:
             return Plan(result, Changes())
-        making = EnrolmentChanges(gallery.number, counts, self.create_time_us, planning.revision)
+        making = EnrolmentChanges(gallery, counts, self.create_time_us, planning.revision)
         making.add(columns, choice, self.identity_seeds)
         made = set(making.new_identity_ids)
         for row in choice.rows if made else ():

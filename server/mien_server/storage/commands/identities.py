@@ -20,8 +20,8 @@ from mien_server.storage import keys
 from mien_server.storage.changes import Changes, MovedRows
 from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.checks import require_identity_id
-from mien_server.storage.databases import Database
-from mien_server.storage.values import FaceValue, corrupt, encode_face
+from mien_server.storage.databases import Database, corrupt
+from mien_server.storage.values import FaceValue, encode_face
 
 __all__ = ["GalleryWork", "identity_not_found"]
 
