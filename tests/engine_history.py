@@ -8,6 +8,8 @@ second.
 
 from __future__ import annotations
 
+import atexit
+import os
 import shutil
 import tempfile
 import time
@@ -100,10 +102,17 @@ def first_model() -> Model:
     return Model({owner: Person() for owner in owners.values()}, owners)
 
 
+def new_folder() -> Path:
+    """In memory where there is such a file system: what a history tests does not depend on how long a disk takes."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="mien-history-", dir=memory if os.access(memory, os.W_OK) else None))
+
+
 @cache
 def first_store() -> Path:
     """A closed store with an index of the first faces; made once a process."""
-    path = Path(tempfile.mkdtemp(prefix="mien-history-")) / "store"
+    path = new_folder() / "store"
+    atexit.register(shutil.rmtree, path.parent)
     with Engine.open(path, OPTIONS) as engine:
         engine.galleries.create(GallerySpec(GALLERY, precomputed_name="m", precomputed_dimension=DIMENSION), None)
         owners = first_model().owners
@@ -146,7 +155,7 @@ class EngineHistory(RuleBasedStateMachine):
 
     @initialize()
     def start(self) -> None:
-        self.folder = Path(tempfile.mkdtemp(prefix="mien-history-"))
+        self.folder = new_folder()
         self.path = Path(shutil.copytree(first_store(), self.folder / "store"))
         self.engine = Engine.open(self.path, OPTIONS)
         self.model = first_model()
