@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,16 +34,18 @@ class ServerProcess:
     Args:
         data: the store, made when it is not there. The log lies beside it and is added to by each start.
         settings: as `--set` takes them, such as "index.tail_rows_max=100".
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, data: Path, *settings: str) -> None:
+    def __init__(self, data: Path, *settings: str, environment: Mapping[str, str] | None = None) -> None:
         self.data = data
         self.log_path = data.with_name(f"{data.name}.log")
         command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(data), "--listen", "127.0.0.1:0"]
         for setting in settings:
             command += ["--set", setting]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
+            variables = os.environ | dict(environment or {})
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=variables)
         self.address = self._wait_until_ready()
 
     def _wait_until_ready(self) -> str:
