@@ -8,6 +8,7 @@ import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,18 +36,20 @@ class ServerProcess:
         settings: as `--set` takes them, such as "index.tail_rows_max=100".
         crash_at: the named step at which it kills itself; see `mien_server.storage.steps`. Its address is empty when
             that comes before it is ready.
+        environment: variables beside those of this process.
     """
 
-    def __init__(self, data: Path, *settings: str, crash_at: str = "") -> None:
+    def __init__(
+        self, data: Path, *settings: str, crash_at: str = "", environment: Mapping[str, str] | None = None
+    ) -> None:
         self.data = data
         self.log_path = data.with_name(f"{data.name}.log")
         command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(data), "--listen", "127.0.0.1:0"]
         for setting in settings:
             command += ["--set", setting]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=log, text=True, env={**os.environ, "MIEN_CRASH_AT": crash_at}
-            )
+            variables = {**os.environ, "MIEN_CRASH_AT": crash_at, **(environment or {})}
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=variables)
         self.address = self._wait_until_ready(may_crash=bool(crash_at))
 
     def _wait_until_ready(self, *, may_crash: bool) -> str:

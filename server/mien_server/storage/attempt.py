@@ -146,6 +146,7 @@ class Attempt:
             states[number], room = draft.finish()
             if room is not None:
                 self._vectors.extend(draft.file, room)
+                draft.map_ahead(states[number])
             if draft.vectors:
                 self._vectors.write(draft.file, draft.first_new_ordinal, draft.vectors)
                 written.append(draft.file)

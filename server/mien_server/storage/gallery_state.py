@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.errors import CorruptStore
+from mien_server.errors import CorruptStore, Unavailable
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
@@ -74,14 +74,21 @@ class GalleryState:
         """The rows as the index reads them.
 
         Raises:
-            CorruptStore: the vector file cannot be mapped.
+            CorruptStore: the vector file is gone or too short.
+            Unavailable: STORAGE_READ_FAILED, the system does not let it be mapped now.
         """
         row_count = self.counts.row_count
         try:
             vectors = self.mapping.rows(row_count)
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             path = self.mapping.file.path
             raise CorruptStore(f"{path}: its {row_count} committed rows cannot be mapped: {error}") from error
+        except OSError as error:
+            raise Unavailable(
+                f"{self.mapping.file.path}: cannot be read: {error}; try again, and look at the limits of open files "
+                "and of memory if it goes on",
+                reason="STORAGE_READ_FAILED",
+            ) from error
         identity_numbers = self.identity_numbers[:row_count]
         identity_numbers.flags.writeable = False
         return GalleryRows(
@@ -180,6 +187,15 @@ class GalleryDraft:
             deleted=self._base.deleted + self._deletes,
         )
         return state, room
+
+    def map_ahead(self, state: GalleryState) -> None:
+        """Map the file of the next state where this one's is mapped: who reads now must be able to read on.
+
+        Raises:
+            OSError: the system does not let it be mapped.
+        """
+        if self._base.mapping.is_mapped and state.mapping is not self._base.mapping:
+            state.mapping.rows(0)
 
     def _append(self, rows: AppendedRows) -> None:
         assert rows.first_ordinal == self._row_count

@@ -35,7 +35,7 @@ from mien_server.storage.snapshots import SnapshotContent, Snapshots
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
-__all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
+__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +44,9 @@ _SCAN_FACES = 65_536
 _NUMBER_MAX = np.iinfo(np.uint32).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedStore:
-    """Everything that is open."""
+    """Everything that is open. The writer replaces environment and handles when it opens LMDB anew."""
 
     layout: Layout
     store_format: StoreFormat
@@ -74,7 +74,7 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         store_format = read_or_make_format(layout)
         for folder in (layout.meta, layout.vectors, layout.index):
             folder.mkdir(exist_ok=True)
-        environment, handles = _open_meta(layout, options)
+        environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
         content = _load(layout, store_format.store_id, environment, handles)
@@ -114,16 +114,17 @@ def _undo(steps: list[Callable[[], None]]) -> None:
         step()
 
 
-def _open_meta(layout: Layout, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+def open_meta(layout: Layout, options: StoreOptions, map_size_bytes: int) -> tuple[lmdb.Environment, Handles]:
+    """Open LMDB with that much address space, or what its records take already if that is more. Raises MienError."""
     try:
-        environment = open_environment(layout.meta, options)
+        environment = open_environment(layout.meta, options, map_size_bytes)
     except lmdb.Error as error:
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
     try:
         return environment, open_databases(environment)
     except lmdb.Error as error:
         environment.close()
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
 
 
 def _agree_on_store_id(

@@ -78,7 +78,7 @@ class Store:
             Unavailable: STORE_CLOSED.
         """
         self._refuse_fork()
-        return StoreView(self._opened.snapshots, self._opened.handles, min_revision)
+        return StoreView(self._opened, min_revision)
 
     def submit(self, command: Command[R], *, is_internal: bool = False) -> Future[Committed[R] | Replayed]:
         """Queue a write. The future is done when it is durable and every new view sees it, or with the error.

@@ -9,10 +9,10 @@ from typing import Self
 from mien_server.errors import InternalError, PreconditionFailed
 from mien_server.records.store_pb2 import OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
-from mien_server.storage.databases import Handles, Reading
+from mien_server.storage.databases import Reading
 from mien_server.storage.gallery_view import GalleryView
+from mien_server.storage.opening import OpenedStore
 from mien_server.storage.reading import RecordReader, gallery_not_found
-from mien_server.storage.snapshots import Snapshots
 
 __all__ = ["StoreView"]
 
@@ -24,11 +24,10 @@ class StoreView:
     every read raises InternalError; arrays, records and texts it returned stay valid.
     """
 
-    __slots__ = ("_content", "_galleries", "_handles", "_min_revision", "_records", "_snapshot", "_snapshots", "_txn")
+    __slots__ = ("_content", "_galleries", "_min_revision", "_opened", "_records", "_snapshot", "_txn")
 
-    def __init__(self, snapshots: Snapshots, handles: Handles, min_revision: int) -> None:
-        self._snapshots = snapshots
-        self._handles = handles
+    def __init__(self, opened: OpenedStore, min_revision: int) -> None:
+        self._opened = opened
         self._min_revision = min_revision
         self._records: RecordReader | None = None
 
@@ -39,18 +38,18 @@ class StoreView:
             PreconditionFailed: REVISION_NOT_REACHED.
             Unavailable: the store is closed.
         """
-        self._snapshot, self._txn = self._snapshots.acquire()
+        self._snapshot, self._txn = self._opened.snapshots.acquire()
         self._content = self._snapshot.content
         self._galleries: dict[int, GalleryView] = {}
         if self._content.revision < self._min_revision:
-            self._snapshots.release(self._snapshot, self._txn)
+            self._opened.snapshots.release(self._snapshot, self._txn)
             raise PreconditionFailed(
                 f"the store is at revision {self._content.revision}, not yet at {self._min_revision}; ask again later, "
                 "or leave out min_revision",
                 reason="REVISION_NOT_REACHED",
                 metadata={"revision": str(self._content.revision), "min_revision": str(self._min_revision)},
             )
-        self._records = RecordReader(Reading(self._txn, self._handles))
+        self._records = RecordReader(Reading(self._txn, self._opened.handles))
         return self
 
     def __exit__(
@@ -63,7 +62,7 @@ class StoreView:
             self._records.reading.end()
             self._records = None
             self._galleries.clear()
-            self._snapshots.release(self._snapshot, self._txn)
+            self._opened.snapshots.release(self._snapshot, self._txn)
 
     @property
     def revision(self) -> int:
