@@ -213,7 +213,7 @@ class Gate:
             if not among_all and holder != client:
                 continue
             idle_s = place.idle_s()
-            has_more = held[holder] > held[client] + 1
+            has_more = held[holder] > held[client]
             if idle_s > longest_s and idle_s >= (HURRIED_S if has_more else IDLE_S):
                 found, longest_s = place, idle_s
         return found

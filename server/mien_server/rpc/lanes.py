@@ -111,7 +111,8 @@ def _arrival(arguments: Iterable[Any]) -> tuple[str, Client]:
         details = getattr(argument, "call_details", None)
         if details is not None:
             client = client_of(argument.call.peer().decode("utf-8", "replace"), _pairs(argument.invocation_metadata))
-            return details.method.decode("utf-8", "replace"), client
+            # A method that was registered by name comes with the name as its tag instead.
+            return details.method.decode("utf-8", "replace") or str(argument.tag), client
     return "", NOBODY
 
 
