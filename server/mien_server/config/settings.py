@@ -52,6 +52,7 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_list_from_text)]
 Count = Annotated[int, Field(ge=1)]
 CountOrAutomatic = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
 Factor = Annotated[float, Field(gt=1.0)]
 
 
@@ -73,7 +74,24 @@ class ServerSettings(_Section):
         default=64, description="Calls worked on at once. A stream takes a thread for as long as it lasts."
     )
     waiting_call_count_max: CountOrAutomatic = Field(
-        default=1024, description="Calls that may wait for a thread; further ones are refused with RESOURCE_EXHAUSTED."
+        default=1024,
+        description="Calls that may wait for a thread; beyond them whoever has the most waiting is refused one.",
+    )
+    calls_per_connection_max: Count = Field(
+        default=512, description="Calls of one connection at once; further ones wait at the client."
+    )
+    request_bytes_max: Count = Field(
+        default=512 * 1024 * 1024,
+        description="Bytes of requests worked on at once; beyond them a client may have one at a time.",
+    )
+    answer_bytes_max: Count = Field(
+        default=512 * 1024 * 1024,
+        description="Bytes of answers that clients have not taken; beyond them the oldest are given up.",
+    )
+    transfer_time_max_s: Seconds = Field(
+        default=300.0,
+        description="Seconds in which a message must arrive and an answer be taken; one second while others wait for "
+        "the room.",
     )
     stream_count_max: Count = Field(
         default=48,
@@ -86,6 +104,9 @@ class ServerSettings(_Section):
     stream_bytes_in_flight_max: Count = Field(
         default=64 * 1024 * 1024,
         description="Bytes of one stream's requests in flight; beyond them no further one is read.",
+    )
+    stream_idle_max_s: Seconds = Field(
+        default=600.0, description="Seconds without a request after which a stream is ended."
     )
     drain_s: Annotated[float, Field(ge=0.0)] = Field(
         default=10.0, description="Seconds that running calls get to finish after SIGTERM."

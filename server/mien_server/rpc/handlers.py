@@ -1,33 +1,52 @@
 """From bytes on the wire to a method and back: parsing, deadlines, and errors as statuses, once for all methods.
 
 Handlers get and give bytes, so that a message that cannot be parsed is answered with a reason like any other mistake,
-and so that parsing and serialising happen on the thread that does the work.
+and so that parsing and serialising happen on the thread that does the work. A method with one request is handled as a
+stream of requests, which on the wire is the same: so a call is refused before its message is read, and the wait for a
+message that does not arrive can be ended.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NoReturn, TypeAlias
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from mien_server.errors import InvalidArgument, MienError
+from mien_server.errors import Cancelled, InvalidArgument, MienError
 from mien_server.records.deadline import Deadline
+from mien_server.rpc.clients import Client, client_of
 from mien_server.rpc.errors import as_mien_error, code_of, retry_delay_s, status_of
 from mien_server.rpc.gate import Call, Gate
-from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamWindow, begin_batches
+from mien_server.rpc.lanes import overflow
+from mien_server.rpc.patience import Patience
+from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamPeer, StreamWindow, begin_batches
 
-__all__ = ["Method", "absent_handler", "end_with", "handlers_of_service", "stream_handler", "unary_handler"]
+__all__ = [
+    "Method",
+    "absent_handler",
+    "client_behind",
+    "end_with",
+    "handlers_of_service",
+    "stream_handler",
+    "unary_handler",
+]
 
 Handler: TypeAlias = "grpc.RpcMethodHandler[bytes, bytes]"
 _NO_DEADLINE_BEYOND_S = 1e9
 STATUS_DETAILS_KEY = "grpc-status-details-bin"
 RETRY_PUSHBACK_KEY = "grpc-retry-pushback-ms"
 """gRPC's own word to its retries: after how long, or, negative, not at all."""
+RETRY_SPREAD = 0.25
+"""Callers refused together are told times that differ by up to so much, so that they do not come back together."""
+ANSWER_BYTES_WATCHED_MIN = 16 * 1024
+"""Smaller answers lie in buffers that every connection has."""
 RETRIED_CODES = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED})
 
 _log = logging.getLogger(__name__)
@@ -56,41 +75,95 @@ class Method:
             ) from error
 
 
-def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate: Gate) -> Handler:
+def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate: Gate, patience: Patience) -> Handler:
     """A handler that calls `function` with the parsed request."""
 
-    def handle(body: bytes, context: grpc.ServicerContext) -> bytes:
+    def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         start_s = time.monotonic()
         try:
+            client = client_behind(context)
+            _refuse_overflow(context)
             engine = gate.enter()
             try:
-                call = Call(method.full_name, engine, _deadline(context), gate.is_draining, gate.waiting)
-                answer = function(method.parse(body), call).SerializeToString()
+                patience.require_room(client)
+                call = Call(
+                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
+                )
+                body = _arrived(bodies, context, patience)
+                byte_count = max(1, len(body))
+                patience.hold(client, byte_count)
+                try:
+                    request = method.parse(body)
+                    # The request has copies of all that counts.
+                    del body
+                    answer = function(request, call).SerializeToString()
+                finally:
+                    patience.release(client, byte_count)
             finally:
                 gate.leave()
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
             end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
+        if len(answer) > ANSWER_BYTES_WATCHED_MIN:
+            _watch_answer(len(answer), context, patience)
         return answer
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def stream_handler(method: Method, stream: StreamMethod, gate: Gate, window: StreamWindow) -> Handler:
+def _arrived(bodies: Iterator[bytes], context: grpc.ServicerContext, patience: Patience) -> bytes:
+    """The one message of a call."""
+    try:
+        with patience.arriving(context.cancel):
+            body = next(bodies, None)
+    except grpc.RpcError as error:
+        raise Cancelled("the caller went away, or its message did not arrive in time") from error
+    if body is None:
+        raise InvalidArgument("the call has no message; send one", reason="REQUEST_MALFORMED")
+    return body
+
+
+def _watch_answer(byte_count: int, context: grpc.ServicerContext, patience: Patience) -> None:
+    gone = patience.answering(byte_count, context.cancel)
+    if not context.add_callback(gone):
+        gone()
+
+
+def _refuse_overflow(context: grpc.ServicerContext) -> None:
+    """Refuse a call for which the lanes had no place, and let one be whose caller has gone while it waited."""
+    error = overflow()
+    if error is not None:
+        raise error
+    if not context.is_active():
+        raise Cancelled("the caller went away")
+
+
+def client_behind(context: grpc.ServicerContext) -> Client:
+    """Who calls."""
+    return client_of(context.peer(), context.invocation_metadata())
+
+
+def stream_handler(
+    method: Method, stream: StreamMethod, gate: Gate, window: StreamWindow, patience: Patience
+) -> Handler:
     """A handler of a bidirectional stream whose answers come in the order of the requests."""
 
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         start_s = time.monotonic()
-        answers = AnswersInOrder(bodies, window)
+        client = client_behind(context)
+        answers = AnswersInOrder(bodies, window, StreamPeer(client, context.cancel, patience))
         context.add_callback(answers.stop)
         try:
-            engine = gate.enter_stream(answers.stop)
+            _refuse_overflow(context)
+            engine = gate.enter_stream(answers, client)
             try:
-                call = Call(method.full_name, engine, _deadline(context), gate.is_draining, gate.waiting)
+                call = Call(
+                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
+                )
                 yield from answers.run(begin_batches(stream, method.parse, call))
             finally:
                 answers.stop()
-                gate.leave_stream(answers.stop)
+                gate.leave_stream(answers)
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
             end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
@@ -99,12 +172,12 @@ def stream_handler(method: Method, stream: StreamMethod, gate: Gate, window: Str
 
 
 def absent_handler(method: Method, refusal: MienError) -> Handler:
-    """A handler that refuses every call."""
+    """A handler that refuses every call, unread."""
 
-    def handle(_: bytes, context: grpc.ServicerContext) -> bytes:
+    def handle(_: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         end_with(refusal, method.full_name, time.monotonic(), context)
 
-    return grpc.unary_unary_rpc_method_handler(handle)
+    return grpc.stream_unary_rpc_method_handler(handle)
 
 
 def handlers_of_service(full_name: str, handlers: Mapping[str, Handler]) -> grpc.GenericRpcHandler[bytes, bytes]:
@@ -116,6 +189,11 @@ def _deadline(context: grpc.ServicerContext) -> Deadline:
     left_s = context.time_remaining()
     at_s = None if left_s > _NO_DEADLINE_BEYOND_S else time.monotonic() + left_s
     return Deadline(at_s, lambda: not context.is_active())
+
+
+def _pushback_ms(delay_s: float) -> str:
+    spread = 1.0 + RETRY_SPREAD * random.random()  # noqa: S311 - nothing secret
+    return str(round(delay_s * spread * 1000))
 
 
 def _log_end(method: str, code: str, reason: str, start_s: float) -> None:
@@ -130,7 +208,7 @@ def end_with(error: MienError, method: str, start_s: float, context: grpc.Servic
     code, status, delay_s = code_of(error), status_of(error), retry_delay_s(error)
     trailers: list[tuple[str, str | bytes]] = [(STATUS_DETAILS_KEY, status.SerializeToString())]
     if code in RETRIED_CODES:
-        trailers.append((RETRY_PUSHBACK_KEY, "-1" if delay_s is None else str(round(delay_s * 1000))))
+        trailers.append((RETRY_PUSHBACK_KEY, "-1" if delay_s is None else _pushback_ms(delay_s)))
     context.set_trailing_metadata(tuple(trailers))
     _log_end(method, code.name, error.reason, start_s)
     context.abort(code, status.message)
