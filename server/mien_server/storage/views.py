@@ -9,10 +9,10 @@ from typing import Self
 from mien_server.errors import InternalError, PreconditionFailed
 from mien_server.records.store_pb2 import OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
-from mien_server.storage.databases import Handles, Reading
+from mien_server.storage.databases import Reading
 from mien_server.storage.gallery_view import GalleryView
+from mien_server.storage.opening import OpenedStore
 from mien_server.storage.reading import RecordReader, gallery_not_found
-from mien_server.storage.snapshots import Snapshots
 
 __all__ = ["StoreView"]
 
@@ -24,12 +24,24 @@ class StoreView:
     every read raises InternalError; arrays, records and texts it returned stay valid.
     """
 
-    __slots__ = ("_content", "_galleries", "_handles", "_min_revision", "_records", "_snapshot", "_snapshots", "_txn")
+    __slots__ = (
+        "_content",
+        "_galleries",
+        "_min_revision",
+        "_now_us",
+        "_opened",
+        "_records",
+        "_shows_expired",
+        "_snapshot",
+        "_snapshots",
+        "_txn",
+    )
 
-    def __init__(self, snapshots: Snapshots, handles: Handles, min_revision: int) -> None:
-        self._snapshots = snapshots
-        self._handles = handles
+    def __init__(self, opened: OpenedStore, min_revision: int, *, shows_expired: bool) -> None:
+        self._opened = opened
+        self._snapshots = opened.snapshots
         self._min_revision = min_revision
+        self._shows_expired = shows_expired
         self._records: RecordReader | None = None
 
     def __enter__(self) -> Self:
@@ -50,7 +62,9 @@ class StoreView:
                 reason="REVISION_NOT_REACHED",
                 metadata={"revision": str(self._content.revision), "min_revision": str(self._min_revision)},
             )
-        self._records = RecordReader(Reading(self._txn, self._handles))
+        # 0 is before every expiry.
+        self._now_us = 0 if self._shows_expired else self._opened.clock.now_us()
+        self._records = RecordReader(Reading(self._txn, self._opened.handles))
         return self
 
     def __exit__(
@@ -107,7 +121,7 @@ class StoreView:
     def _gallery(self, number: int) -> GalleryView:
         view = self._galleries.get(number)
         if view is None:
-            view = GalleryView(self._content, number, self._reader())
+            view = GalleryView(self._content, number, self._reader(), self._now_us)
             self._galleries[number] = view
         return view
 
