@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +14,7 @@ from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
 from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
@@ -63,7 +63,7 @@ class Attempt:
         self._requests: dict[str, tuple[RequestKey[Any], bytes]] = {}
         self._outcomes: list[MienError | _Result | _Replay] = []
         self._has_puts = False
-        self._now_us = time.time_ns() // 1000
+        self._now_us = opened.clock.now_us()
         self.touched_galleries: set[int] = set()
         self.deleted_galleries: set[int] = set()
 
@@ -97,6 +97,9 @@ class Attempt:
             if replay is not None:
                 self._outcomes.append(replay)
                 return
+            # What has expired is not there for a command that names it: it goes first, whatever becomes of the command.
+            while (gone := command.expired(self._planning)) is not None:
+                self._apply(gone)
             plan = command.plan(self._planning)
             outcome = b"" if command.request is None else command.request.encode(plan.result)
         except MienError as error:
@@ -131,6 +134,7 @@ class Attempt:
         raw = entry.SerializeToString()
         put(self._transaction, handles, Database.JOURNAL, revision_key, raw)
         put(self._transaction, handles, Database.META, keys.META_REVISION, revision_key)
+        put(self._transaction, handles, Database.META, keys.META_TIME, keys.encode_number(self._now_us))
         journal_bytes = self._records.journal_bytes() + len(raw)
         last_revision = self.revision - self._options.journal_revisions_max
         journal_bytes -= trim_journal(
@@ -143,7 +147,7 @@ class Attempt:
         states = {}
         written = []
         for number, draft in self._drafts.items():
-            states[number], room = draft.finish()
+            states[number], room = draft.finish(first_expiry_us(self._records.reading, number))
             if room is not None:
                 self._vectors.extend(draft.file, room)
                 draft.map_ahead(states[number])

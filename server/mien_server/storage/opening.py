@@ -25,6 +25,7 @@ from mien_server.storage.databases import (
     open_environment,
     put,
 )
+from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
@@ -54,6 +55,7 @@ class OpenedStore:
     environment: lmdb.Environment
     handles: Handles
     snapshots: Snapshots
+    clock: Clock
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:
@@ -77,7 +79,7 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
-        content = _load(layout, store_format.store_id, environment, handles)
+        content, latest_us = _load(layout, store_format.store_id, environment, handles)
         _remove_strays(layout, content)
     except OSError as error:
         _undo(undo)
@@ -88,7 +90,8 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         _undo(undo)
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots)
+    clock = Clock(options.clock_us, latest_us)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock)
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -150,7 +153,10 @@ def _agree_on_store_id(
         )
 
 
-def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles) -> SnapshotContent:
+def _load(
+    layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles
+) -> tuple[SnapshotContent, int]:
+    """The store as it was closed, and the time of its last commit in microseconds."""
     with environment.begin() as transaction:
         records = RecordReader(Reading(transaction, handles))
         galleries = {}
@@ -160,9 +166,13 @@ def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles:
             check_vector_file(file, counts.row_count)
             identity_numbers, live = _scan_faces(records, record.number, counts)
             mapping = VectorMapping(file, counts.row_count)
-            galleries[record.number] = GalleryState(record, counts, identity_numbers, live, mapping)
+            next_expiry_us = first_expiry_us(records.reading, record.number)
+            galleries[record.number] = GalleryState(
+                record, counts, identity_numbers, live, mapping, next_expiry_us=next_expiry_us
+            )
         numbers = {state.record.name: number for number, state in galleries.items()}
-        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        content = SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        return content, records.latest_time_us()
 
 
 def _scan_faces(

@@ -265,6 +265,11 @@ class RecordReader:
         raw = self.reading.get(Database.META, keys.META_REVISION)
         return 0 if raw is None else _number(Database.META, keys.META_REVISION, raw)
 
+    def latest_time_us(self) -> int:
+        """The time of the last commit that advanced the revision, microseconds since 1970 UTC; 0 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_TIME)
+        return 0 if raw is None else _number(Database.META, keys.META_TIME, raw)
+
     def journal_bytes(self) -> int:
         """Bytes that the entries of the journal take; 0 in a new store."""
         raw = self.reading.get(Database.META, keys.META_JOURNAL_BYTES)

@@ -28,6 +28,7 @@ T = TypeVar("T")
 
 _IDENTITY_NUMBER_MAX = int(np.iinfo(np.uint32).max)
 _NO_SEED = IdentitySeed()
+_NEVER = (0,)
 
 
 class EnrolmentChanges:
@@ -68,16 +69,20 @@ class EnrolmentChanges:
         first = self._counts.row_count
         ordinals = range(first, first + len(rows))
         vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
+        expire_times_us = _taken(columns.expire_times_us or _NEVER * len(columns.face_ids), rows, is_whole=is_whole)
         face_values = self._faces(
             ordinals,
             numbers,
             face_ids,
             vectors,
+            expire_times_us,
             _taken(columns.digests, rows, is_whole=is_whole),
             _taken(columns.records, rows, is_whole=is_whole),
         )
         if columns.face_labels:
             self._face_labels(columns, rows, first)
+        if columns.expire_times_us:
+            self._expiries(expire_times_us, ordinals)
         self._counts.row_count += len(rows)
         self._counts.face_count += len(rows)
         self.changes.put_counts(self._number, self._counts)
@@ -154,6 +159,7 @@ class EnrolmentChanges:
         numbers: list[int],
         face_ids: Sequence[str],
         vectors: Float32Array,
+        expire_times_us: Sequence[int],
         digests: Sequence[bytes],
         records: Sequence[bytes],
     ) -> list[bytes]:
@@ -163,10 +169,10 @@ class EnrolmentChanges:
         prefix = keys.encode_gallery(gallery)
         raw_ids = [face_id.encode() for face_id in face_ids]
         raw_ordinals = list(map(keys.encode_number, ordinals))
-        columns = zip(numbers, checksums, digests, raw_ids, records, strict=True)
+        columns = zip(numbers, expire_times_us, checksums, digests, raw_ids, records, strict=True)
         values = [
-            header(number, time_us, 0, checksum, digest, len(raw)) + raw + record
-            for number, checksum, digest, raw, record in columns
+            header(number, time_us, expires_us, checksum, digest, len(raw)) + raw + record
+            for number, expires_us, checksum, digest, raw, record in columns
         ]
         put_many = self.changes.put_many
         put_many(Database.FACES, [prefix + raw for raw in raw_ordinals], values)
@@ -176,6 +182,12 @@ class EnrolmentChanges:
         digest_keys = map(keys.encode_digest_key, repeat(gallery, len(ordinals)), numbers, digests)
         put_many(Database.FACE_DIGESTS, digest_keys, raw_ordinals)
         return values
+
+    def _expiries(self, expire_times_us: Sequence[int], ordinals: range) -> None:
+        times = [time_us for time_us in expire_times_us if time_us]
+        expiring = [ordinal for ordinal, time_us in zip(ordinals, expire_times_us, strict=True) if time_us]
+        expiries = keys.encode_expiry_many(self._number, times, keys.EXPIRY_FACE, expiring)
+        self.changes.put_many(Database.EXPIRY, expiries, [b""] * len(expiries))
 
     def _face_labels(self, columns: EnrolmentColumns, rows: Sequence[int], first_ordinal: int) -> None:
         for ordinal, row in enumerate(rows, first_ordinal):
