@@ -196,6 +196,13 @@ class LimitSettings(_Section):
     neighbors_per_request_max: Count = Field(
         default=_DEFAULT_LIMITS.neighbors_per_request_max, description="Neighbours in one answer: probes x k."
     )
+    message_elements_max: Count = Field(
+        default=_DEFAULT_LIMITS.message_elements_max,
+        description="Entries of all lists and maps of one message, those of the messages in it included.",
+    )
+    operations_waiting_max: Count = Field(
+        default=_DEFAULT_LIMITS.operations_waiting_max, description="Operations that are not done yet."
+    )
 
     @field_validator("identity_id_bytes_max", "face_id_bytes_max", "label_value_bytes_max")
     @classmethod

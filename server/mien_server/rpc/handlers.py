@@ -19,9 +19,10 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from mien_server.errors import Cancelled, InvalidArgument, MienError
+from mien_server.errors import Cancelled, InvalidArgument, LimitExceeded, MienError
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client, client_of
+from mien_server.rpc.elements import ELEMENT_BYTES_MIN, element_count
 from mien_server.rpc.errors import as_mien_error, code_of, retry_delay_s, status_of
 from mien_server.rpc.gate import Call, Gate
 from mien_server.rpc.lanes import overflow
@@ -59,12 +60,15 @@ class Method:
     full_name: str
     request_type: type[Message]
 
-    def parse(self, body: bytes) -> Any:
+    def parse(self, body: bytes, elements_max: int) -> Any:
         """The request in the bytes of a message.
 
         Raises:
             InvalidArgument: REQUEST_MALFORMED.
+            LimitExceeded: LIMIT_EXCEEDED, its lists have more than `elements_max` entries; nothing was parsed.
         """
+        if len(body) > elements_max * ELEMENT_BYTES_MIN:
+            self._check_elements(body, elements_max)
         try:
             return self.request_type.FromString(body)
         except DecodeError as error:
@@ -73,6 +77,14 @@ class Method:
                 "them is wrong, or text is not UTF-8; make the message with generated code",
                 reason="REQUEST_MALFORMED",
             ) from error
+
+    def _check_elements(self, body: bytes, elements_max: int) -> None:
+        if element_count(body, self.request_type.DESCRIPTOR, elements_max) > elements_max:
+            raise LimitExceeded(
+                f"the message's lists have more than message_elements_max = {elements_max} entries together; send less "
+                "in one call",
+                metadata={"limit": "message_elements_max", "maximum": str(elements_max)},
+            )
 
 
 def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate: Gate, patience: Patience) -> Handler:
@@ -93,7 +105,7 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
                 byte_count = max(1, len(body))
                 patience.hold(client, byte_count)
                 try:
-                    request = method.parse(body)
+                    request = method.parse(body, engine.limits.message_elements_max)
                     # The request has copies of all that counts.
                     del body
                     answer = function(request, call).SerializeToString()
@@ -160,7 +172,8 @@ def stream_handler(
                 call = Call(
                     method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
                 )
-                yield from answers.run(begin_batches(stream, method.parse, call))
+                parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
+                yield from answers.run(begin_batches(stream, parse, call))
             finally:
                 answers.stop()
                 gate.leave_stream(answers)
