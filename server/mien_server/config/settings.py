@@ -77,6 +77,10 @@ class ServerSettings(_Section):
         default=1024,
         description="Calls that may wait for a thread; beyond them whoever has the most waiting is refused one.",
     )
+    large_call_count_max: CountOrAutomatic = Field(
+        default=0,
+        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for each core.",
+    )
     calls_per_connection_max: Count = Field(
         default=512, description="Calls of one connection at once; further ones wait at the client."
     )

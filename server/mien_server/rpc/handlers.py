@@ -19,6 +19,7 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
+from mien_server.engine import Engine
 from mien_server.errors import Cancelled, InvalidArgument, LimitExceeded, MienError
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client, client_of
@@ -28,8 +29,10 @@ from mien_server.rpc.gate import Call, Gate
 from mien_server.rpc.lanes import overflow
 from mien_server.rpc.patience import Patience
 from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamPeer, StreamWindow, begin_batches
+from mien_server.rpc.turnstile import Turnstile
 
 __all__ = [
+    "Admission",
     "Method",
     "absent_handler",
     "client_behind",
@@ -87,8 +90,30 @@ class Method:
             )
 
 
-def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate: Gate, patience: Patience) -> Handler:
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What every call passes: whether it may run, what its caller may hold, and how large calls take turns."""
+
+    gate: Gate
+    patience: Patience
+    turnstile: Turnstile
+
+    def call(self, method: str, engine: Engine, client: Client, context: grpc.ServicerContext) -> Call:
+        """What the method gets beside its request."""
+        deadline = _deadline(context)
+        return Call(
+            method=method,
+            engine=engine,
+            deadline=deadline,
+            is_draining=self.gate.is_draining,
+            waiting=partial(self.gate.waiting, client),
+            large=partial(self.turnstile.entered, client=client, deadline=deadline),
+        )
+
+
+def unary_handler(method: Method, function: Callable[[Any, Call], Message], admission: Admission) -> Handler:
     """A handler that calls `function` with the parsed request."""
+    gate, patience = admission.gate, admission.patience
 
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         start_s = time.monotonic()
@@ -98,10 +123,8 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
             engine = gate.enter()
             try:
                 patience.require_room(client)
-                call = Call(
-                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
-                )
-                body = _arrived(bodies, context, patience)
+                call = admission.call(method.full_name, engine, client, context)
+                body = _arrived(bodies, client, context, patience)
                 byte_count = max(1, len(body))
                 patience.hold(client, byte_count)
                 try:
@@ -117,16 +140,18 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
             end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
         if len(answer) > ANSWER_BYTES_WATCHED_MIN:
-            _watch_answer(len(answer), context, patience)
+            _watch_answer(client, len(answer), context, patience)
         return answer
 
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def _arrived(bodies: Iterator[bytes], context: grpc.ServicerContext, patience: Patience) -> bytes:
+def _arrived(
+    bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience
+) -> bytes:
     """The one message of a call."""
     try:
-        with patience.arriving(context.cancel):
+        with patience.arriving(client, context.cancel):
             body = next(bodies, None)
     except grpc.RpcError as error:
         raise Cancelled("the caller went away, or its message did not arrive in time") from error
@@ -135,8 +160,8 @@ def _arrived(bodies: Iterator[bytes], context: grpc.ServicerContext, patience: P
     return body
 
 
-def _watch_answer(byte_count: int, context: grpc.ServicerContext, patience: Patience) -> None:
-    gone = patience.answering(byte_count, context.cancel)
+def _watch_answer(client: Client, byte_count: int, context: grpc.ServicerContext, patience: Patience) -> None:
+    gone = patience.answering(client, byte_count, context.cancel)
     if not context.add_callback(gone):
         gone()
 
@@ -155,10 +180,9 @@ def client_behind(context: grpc.ServicerContext) -> Client:
     return client_of(context.peer(), context.invocation_metadata())
 
 
-def stream_handler(
-    method: Method, stream: StreamMethod, gate: Gate, window: StreamWindow, patience: Patience
-) -> Handler:
+def stream_handler(method: Method, stream: StreamMethod, admission: Admission, window: StreamWindow) -> Handler:
     """A handler of a bidirectional stream whose answers come in the order of the requests."""
+    gate, patience = admission.gate, admission.patience
 
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         start_s = time.monotonic()
@@ -169,9 +193,7 @@ def stream_handler(
             _refuse_overflow(context)
             engine = gate.enter_stream(answers, client)
             try:
-                call = Call(
-                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
-                )
+                call = admission.call(method.full_name, engine, client, context)
                 parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
                 yield from answers.run(begin_batches(stream, parse, call))
             finally:
