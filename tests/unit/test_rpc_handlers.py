@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -13,11 +14,13 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import status_pb2
 
+from mien_server.config.limits import Limits
 from mien_server.engine import Engine
 from mien_server.errors import Cancelled, DeadlineExceeded, MienError, Overloaded, Unavailable
 from mien_server.rpc.gate import Call, Gate
-from mien_server.rpc.handlers import Method, handlers_of_service, unary_handler
+from mien_server.rpc.handlers import Admission, Method, handlers_of_service, unary_handler
 from mien_server.rpc.patience import Patience, PatienceLimits
+from mien_server.rpc.turnstile import Turnstile
 
 METHOD = Method("test.Service.Do", StringValue)
 Do = Callable[[StringValue, Call], Message]
@@ -32,10 +35,10 @@ def serve() -> Iterator[Callable[[Do], Any]]:
 
     def start(do: Do) -> Any:
         gate = Gate(1)
-        gate.open(cast("Engine", object()))
+        gate.open(cast("Engine", SimpleNamespace(limits=Limits())))
         server = grpc.server(ThreadPoolExecutor(4))
         patience = Patience(PatienceLimits(), lambda: False)
-        handlers = {"Do": unary_handler(METHOD, do, gate, patience)}
+        handlers = {"Do": unary_handler(METHOD, do, Admission(gate, patience, Turnstile(1, 1)))}
         server.add_generic_rpc_handlers((handlers_of_service("test.Service", handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()

@@ -77,6 +77,10 @@ class ServerSettings(_Section):
         default=1024,
         description="Calls that may wait for a thread; beyond them whoever has the most waiting is refused one.",
     )
+    large_call_count_max: CountOrAutomatic = Field(
+        default=0,
+        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for each core.",
+    )
     calls_per_connection_max: Count = Field(
         default=512, description="Calls of one connection at once; further ones wait at the client."
     )
@@ -195,6 +199,13 @@ class LimitSettings(_Section):
     display_name_bytes_max: Count = Field(default=_DEFAULT_LIMITS.display_name_bytes_max, description="A display name.")
     neighbors_per_request_max: Count = Field(
         default=_DEFAULT_LIMITS.neighbors_per_request_max, description="Neighbours in one answer: probes x k."
+    )
+    message_elements_max: Count = Field(
+        default=_DEFAULT_LIMITS.message_elements_max,
+        description="Entries of all lists and maps of one message, those of the messages in it included.",
+    )
+    operations_waiting_max: Count = Field(
+        default=_DEFAULT_LIMITS.operations_waiting_max, description="Operations that are not done yet."
     )
 
     @field_validator("identity_id_bytes_max", "face_id_bytes_max", "label_value_bytes_max")

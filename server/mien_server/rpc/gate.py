@@ -64,6 +64,7 @@ class Call:
         method: full name, such as "mien.v1.GalleryService.GetGallery".
         is_draining: whether the server is shutting down, so that waiting longer is pointless.
         waiting: `Gate.waiting` for this caller, around anything that only waits.
+        large: `Turnstile.entered` for this caller, around work on so many entries.
     """
 
     method: str
@@ -71,6 +72,7 @@ class Call:
     deadline: Deadline
     is_draining: Callable[[], bool]
     waiting: Callable[[], AbstractContextManager[None]]
+    large: Callable[[int], AbstractContextManager[None]]
 
 
 class Gate:

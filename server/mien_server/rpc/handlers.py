@@ -19,16 +19,20 @@ from typing import Any, NoReturn, TypeAlias
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from mien_server.errors import Cancelled, InvalidArgument, MienError
+from mien_server.engine import Engine
+from mien_server.errors import Cancelled, InvalidArgument, LimitExceeded, MienError
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client, client_of
+from mien_server.rpc.elements import ELEMENT_BYTES_MIN, element_count
 from mien_server.rpc.errors import as_mien_error, code_of, retry_delay_s, status_of
 from mien_server.rpc.gate import Call, Gate
 from mien_server.rpc.lanes import overflow
 from mien_server.rpc.patience import Patience
 from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamPeer, StreamWindow, begin_batches
+from mien_server.rpc.turnstile import Turnstile
 
 __all__ = [
+    "Admission",
     "Method",
     "absent_handler",
     "client_behind",
@@ -59,12 +63,15 @@ class Method:
     full_name: str
     request_type: type[Message]
 
-    def parse(self, body: bytes) -> Any:
+    def parse(self, body: bytes, elements_max: int) -> Any:
         """The request in the bytes of a message.
 
         Raises:
             InvalidArgument: REQUEST_MALFORMED.
+            LimitExceeded: LIMIT_EXCEEDED, its lists have more than `elements_max` entries; nothing was parsed.
         """
+        if len(body) > elements_max * ELEMENT_BYTES_MIN:
+            self._check_elements(body, elements_max)
         try:
             return self.request_type.FromString(body)
         except DecodeError as error:
@@ -74,9 +81,39 @@ class Method:
                 reason="REQUEST_MALFORMED",
             ) from error
 
+    def _check_elements(self, body: bytes, elements_max: int) -> None:
+        if element_count(body, self.request_type.DESCRIPTOR, elements_max) > elements_max:
+            raise LimitExceeded(
+                f"the message's lists have more than message_elements_max = {elements_max} entries together; send less "
+                "in one call",
+                metadata={"limit": "message_elements_max", "maximum": str(elements_max)},
+            )
 
-def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate: Gate, patience: Patience) -> Handler:
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """What every call passes: whether it may run, what its caller may hold, and how large calls take turns."""
+
+    gate: Gate
+    patience: Patience
+    turnstile: Turnstile
+
+    def call(self, method: str, engine: Engine, client: Client, context: grpc.ServicerContext) -> Call:
+        """What the method gets beside its request."""
+        deadline = _deadline(context)
+        return Call(
+            method=method,
+            engine=engine,
+            deadline=deadline,
+            is_draining=self.gate.is_draining,
+            waiting=partial(self.gate.waiting, client),
+            large=partial(self.turnstile.entered, client=client, deadline=deadline),
+        )
+
+
+def unary_handler(method: Method, function: Callable[[Any, Call], Message], admission: Admission) -> Handler:
     """A handler that calls `function` with the parsed request."""
+    gate, patience = admission.gate, admission.patience
 
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
         start_s = time.monotonic()
@@ -86,14 +123,12 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
             engine = gate.enter()
             try:
                 patience.require_room(client)
-                call = Call(
-                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
-                )
-                body = _arrived(bodies, context, patience)
+                call = admission.call(method.full_name, engine, client, context)
+                body = _arrived(bodies, client, context, patience)
                 byte_count = max(1, len(body))
                 patience.hold(client, byte_count)
                 try:
-                    request = method.parse(body)
+                    request = method.parse(body, engine.limits.message_elements_max)
                     # The request has copies of all that counts.
                     del body
                     answer = function(request, call).SerializeToString()
@@ -105,16 +140,18 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], gate
             end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
         _log_end(method.full_name, "OK", "", start_s)
         if len(answer) > ANSWER_BYTES_WATCHED_MIN:
-            _watch_answer(len(answer), context, patience)
+            _watch_answer(client, len(answer), context, patience)
         return answer
 
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def _arrived(bodies: Iterator[bytes], context: grpc.ServicerContext, patience: Patience) -> bytes:
+def _arrived(
+    bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience
+) -> bytes:
     """The one message of a call."""
     try:
-        with patience.arriving(context.cancel):
+        with patience.arriving(client, context.cancel):
             body = next(bodies, None)
     except grpc.RpcError as error:
         raise Cancelled("the caller went away, or its message did not arrive in time") from error
@@ -123,8 +160,8 @@ def _arrived(bodies: Iterator[bytes], context: grpc.ServicerContext, patience: P
     return body
 
 
-def _watch_answer(byte_count: int, context: grpc.ServicerContext, patience: Patience) -> None:
-    gone = patience.answering(byte_count, context.cancel)
+def _watch_answer(client: Client, byte_count: int, context: grpc.ServicerContext, patience: Patience) -> None:
+    gone = patience.answering(client, byte_count, context.cancel)
     if not context.add_callback(gone):
         gone()
 
@@ -143,10 +180,9 @@ def client_behind(context: grpc.ServicerContext) -> Client:
     return client_of(context.peer(), context.invocation_metadata())
 
 
-def stream_handler(
-    method: Method, stream: StreamMethod, gate: Gate, window: StreamWindow, patience: Patience
-) -> Handler:
+def stream_handler(method: Method, stream: StreamMethod, admission: Admission, window: StreamWindow) -> Handler:
     """A handler of a bidirectional stream whose answers come in the order of the requests."""
+    gate, patience = admission.gate, admission.patience
 
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         start_s = time.monotonic()
@@ -157,10 +193,9 @@ def stream_handler(
             _refuse_overflow(context)
             engine = gate.enter_stream(answers, client)
             try:
-                call = Call(
-                    method.full_name, engine, _deadline(context), gate.is_draining, partial(gate.waiting, client)
-                )
-                yield from answers.run(begin_batches(stream, method.parse, call))
+                call = admission.call(method.full_name, engine, client, context)
+                parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
+                yield from answers.run(begin_batches(stream, parse, call))
             finally:
                 answers.stop()
                 gate.leave_stream(answers)

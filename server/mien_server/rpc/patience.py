@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ __all__ = ["Patience", "PatienceLimits", "Watched"]
 LOOK_INTERVAL_S = 0.25
 HURRIED_S = 1.0
 """What is left of a caller's time while others wait for what it holds."""
+HURRIED_SINGLE_S = 10.0
+"""The same for a message that is the only one its caller keeps the server waiting for: it is slow, not many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +46,7 @@ class PatienceLimits:
 class Watched:
     """Something that waits for its caller: how many bytes it holds, and how it is ended."""
 
+    client: Client
     end: Callable[[], object]
     byte_count: int = 0
     since_s: float = field(default_factory=time.monotonic)
@@ -84,9 +88,9 @@ class Patience:
         self._thread.join()
 
     @contextmanager
-    def arriving(self, end: Callable[[], object]) -> Iterator[None]:
+    def arriving(self, client: Client, end: Callable[[], object]) -> Iterator[None]:
         """Around the wait for a message; `end` ends it when it takes too long."""
-        watched = Watched(end)
+        watched = Watched(client, end)
         with self._lock:
             self._arriving[watched] = None
         try:
@@ -130,9 +134,9 @@ class Patience:
                 del self._request_bytes[client]
             self._request_bytes_all -= byte_count
 
-    def answering(self, byte_count: int, end: Callable[[], object]) -> Callable[[], None]:
+    def answering(self, client: Client, byte_count: int, end: Callable[[], object]) -> Callable[[], None]:
         """Watch an answer on its way; what is answered must be called when it is gone."""
-        watched = Watched(end, byte_count)
+        watched = Watched(client, end, byte_count)
         with self._lock:
             self._answers[watched] = None
             self._answer_bytes += byte_count
@@ -151,15 +155,29 @@ class Patience:
                 watched.end()
 
     def _overdue(self, now_s: float) -> list[Watched]:
-        longest_s = self._limits.transfer_time_max_s
-        arriving_s = min(longest_s, HURRIED_S) if self._is_pressed() else longest_s
+        is_pressed = self._is_pressed()
         with self._lock:
-            overdue = [watched for watched in self._arriving if now_s - watched.since_s > arriving_s]
-            excess = self._answer_bytes - self._limits.answer_bytes_max
-            # The oldest come first.
-            for watched in self._answers:
-                age_s = now_s - watched.since_s
-                if age_s > longest_s or (excess > 0 and age_s > HURRIED_S):
-                    overdue.append(watched)
-                    excess -= watched.byte_count
+            return [*self._overdue_messages(now_s, is_pressed=is_pressed), *self._overdue_answers(now_s)]
+
+    def _overdue_messages(self, now_s: float, *, is_pressed: bool) -> list[Watched]:
+        longest_s = self._limits.transfer_time_max_s
+        if not is_pressed:
+            return [watched for watched in self._arriving if now_s - watched.since_s > longest_s]
+        counts = Counter(watched.client for watched in self._arriving)
+        return [
+            watched
+            for watched in self._arriving
+            if now_s - watched.since_s
+            > min(longest_s, HURRIED_S if counts[watched.client] > 1 else HURRIED_SINGLE_S)
+        ]
+
+    def _overdue_answers(self, now_s: float) -> list[Watched]:
+        overdue = []
+        excess = self._answer_bytes - self._limits.answer_bytes_max
+        # The oldest come first.
+        for watched in self._answers:
+            age_s = now_s - watched.since_s
+            if age_s > self._limits.transfer_time_max_s or (excess > 0 and age_s > HURRIED_S):
+                overdue.append(watched)
+                excess -= watched.byte_count
         return overdue

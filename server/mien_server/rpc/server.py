@@ -18,11 +18,13 @@ from grpc_reflection.v1alpha import reflection
 from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
+from mien_server.rpc.handlers import Admission
 from mien_server.rpc.lanes import Lanes, calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
 from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.reflection import add_reflection
 from mien_server.rpc.streams import StreamWindow
+from mien_server.rpc.turnstile import Turnstile
 
 __all__ = ["RpcServer", "ServerOptions", "TlsFiles"]
 
@@ -56,6 +58,7 @@ class ServerOptions:
         thread_count: calls worked on at once; a stream counts for as long as it lasts.
         waiting_call_count_max: calls that may wait for a thread; beyond them RESOURCE_EXHAUSTED.
         stream_count_max: streams and waiting calls at once, less than `thread_count`.
+        large_call_count_max: calls on very many entries that are worked on at once.
         calls_per_connection_max: further ones of a connection wait at the client, as HTTP/2 has it.
         message_bytes_max: largest request.
         patience: how long callers may take, and what they may leave lying.
@@ -66,6 +69,7 @@ class ServerOptions:
     thread_count: int = 64
     waiting_call_count_max: int = 1024
     stream_count_max: int = 48
+    large_call_count_max: int = 2
     calls_per_connection_max: int = 512
     message_bytes_max: int = 64 * 1024 * 1024
     window: StreamWindow = field(default_factory=StreamWindow)
@@ -92,7 +96,9 @@ class RpcServer:
             options=_channel_options(options),
             maximum_concurrent_rpcs=calls_max(options.thread_count, options.waiting_call_count_max),
         )
-        handlers = service_handlers(self._gate, options.window, self._patience)
+        # Those that wait hold threads, of which most must be left for short calls.
+        turnstile = Turnstile(options.large_call_count_max, max(1, options.thread_count // 4))
+        handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
         self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]

@@ -195,7 +195,7 @@ class AnswersInOrder:
     def _sending(self, answer_bytes: int) -> Callable[[], None]:
         """Note that the caller is to take an answer; the function answered says that it has."""
         peer = self._peer
-        gone = None if peer is None else peer.patience.answering(answer_bytes, peer.cancel)
+        gone = None if peer is None else peer.patience.answering(peer.client, answer_bytes, peer.cancel)
         with self._changed:
             self._is_sending = True
             self._active_s = time.monotonic()
