@@ -45,8 +45,8 @@ class Call(enum.IntFlag):
 class Effect(enum.IntEnum):
     """What a call that fails does all the same.
 
-    NOTHING: nothing. DONE: this machine sees what was written, and a loss of power undoes it. DURABLE: it is kept. TORN:
-    of a sync, the disk gets the beginning of each block and rubbish after it.
+    NOTHING: nothing. DONE: this machine sees what was written, and a loss of power undoes it. DURABLE: it is kept.
+    TORN: of a sync, the disk gets the beginning of each block and rubbish after it.
     """
 
     NOTHING = 0
@@ -86,18 +86,12 @@ class Fault:
 
 
 class Faults:
-    """The switch of one test.
+    """The switch of one test. `folder` is its own, for what the library needs."""
 
-    Args:
-        folder: for the compiled library and what it needs.
-        mirrors: keep the files of records and vectors as a loss of power would leave them.
-    """
-
-    def __init__(self, folder: Path, *, mirrors: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self._library = _compiled(folder.parent)
-        self._mirror = folder / "mirror" if mirrors else None
-        if self._mirror is not None:
-            self._mirror.mkdir()
+        self._mirror = folder / "mirror"
+        self._mirror.mkdir()
         self._control = folder / "faults"
         self._control.write_bytes(bytes(RULE_COUNT_MAX * _rule.size))
         with self._control.open("r+b") as file:
@@ -106,8 +100,11 @@ class Faults:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process needs in its environment to be broken."""
-        mirror = {} if self._mirror is None else {"MIEN_FAULTS_MIRROR": str(self._mirror)}
-        return {"LD_PRELOAD": str(self._library), "MIEN_FAULTS_CONTROL": str(self._control), **mirror}
+        return {
+            "LD_PRELOAD": str(self._library),
+            "MIEN_FAULTS_CONTROL": str(self._control),
+            "MIEN_FAULTS_MIRROR": str(self._mirror),
+        }
 
     def set(self, *faults: Fault) -> None:
         """Have exactly these from here on; the first that matches a call decides."""
@@ -156,7 +153,6 @@ class Faults:
             self._copy_kept(path, path)
 
     def _copy_kept(self, path: Path, target: Path) -> None:
-        assert self._mirror is not None
         shutil.copyfile(self._mirror / str(path).replace(os.sep, "%"), target)
 
     def close(self) -> None:

@@ -103,13 +103,6 @@ def server(store_path: Path, faults: Faults) -> Iterator[FaultyServer]:
         yield started
 
 
-@pytest.fixture
-def faults(tmp_path: Path) -> Iterator[Faults]:
-    made = Faults(tmp_path, mirrors=True)
-    yield made
-    made.close()
-
-
 @pytest.mark.parametrize("place", CASES)
 def test_a_write_that_the_disk_refuses(server: FaultyServer, faults: Faults, place: str) -> None:
     """It is refused with what to do, reads go on, and the same request succeeds once the disk does, for each fault in
