@@ -29,8 +29,8 @@ enum call { WRITE, SYNC, TRUNCATE, OPEN, RENAME, LINK, MAKE_FOLDER, MAP };
 
 enum { RULES_MAX = 8, RULE_PATH_BYTES = 128, MIRRORS_MAX = 64, BLOCK_BYTES = 4096 };
 
-/* What a failing call does all the same. */
-enum effect { NOTHING = 0, DONE = 1, DURABLE = 2 };
+/* What a failing call does all the same: see `Effect` in library.py. */
+enum effect { NOTHING = 0, DONE = 1, DURABLE = 2, TORN = 3 };
 
 struct rule {
     int32_t is_on;
@@ -183,14 +183,15 @@ static void mirror_soil(struct mirror *mirror, int64_t offset, int64_t count, un
     memset(mirror->dirty + offset / BLOCK_BYTES, is_dirty, end - (size_t)(offset / BLOCK_BYTES));
 }
 
-/* Take over the dirty blocks of [offset, offset + count), or forget that they are dirty. */
-static void mirror_sync(struct mirror *mirror, int descriptor, int64_t offset, int64_t count, int is_taken) {
+/* Take over the dirty blocks of [offset, offset + count), or forget that they are dirty as the failed `rule` has it. */
+static void mirror_sync(struct mirror *mirror, int descriptor, int64_t offset, int64_t count, const struct rule *rule) {
     char path[PATH_MAX * 2], source_path[64], block[BLOCK_BYTES];
     struct stat status;
     size_t first = (size_t)(offset / BLOCK_BYTES), end = mirror->block_count;
     if (count >= 0 && (size_t)((offset + count + BLOCK_BYTES - 1) / BLOCK_BYTES) < end)
         end = (size_t)((offset + count + BLOCK_BYTES - 1) / BLOCK_BYTES);
-    if (!is_taken) {
+    int is_torn = rule != NULL && rule->error && rule->effect == TORN;
+    if (rule != NULL && rule->error && rule->effect < DURABLE) {
         if (first < end)
             memset(mirror->dirty + first, 0, end - first);
         return;
@@ -211,6 +212,8 @@ static void mirror_sync(struct mirror *mirror, int descriptor, int64_t offset, i
         if (!mirror->dirty[number])
             continue;
         ssize_t found = pread(source, block, sizeof block, (off_t)number * BLOCK_BYTES);
+        if (is_torn)
+            memset(block + sizeof block / 8, 0xFF, sizeof block - sizeof block / 8);
         if (found > 0 && plain_pwrite(target, block, (size_t)found, (off_t)number * BLOCK_BYTES) != found)
             abort();
         mirror->dirty[number] = 0;
@@ -229,10 +232,9 @@ static void note_write(int descriptor, int64_t offset, int64_t count, const stru
     pthread_mutex_lock(&mirror_lock);
     struct mirror *mirror = mirror_of(descriptor);
     if (mirror != NULL) {
-        int fails = rule != NULL && rule->error;
         mirror_soil(mirror, offset, count, 1);
         if (fcntl(descriptor, F_GETFL) & O_DSYNC)
-            mirror_sync(mirror, descriptor, offset, count, !fails || rule->effect == DURABLE);
+            mirror_sync(mirror, descriptor, offset, count, rule);
     }
     pthread_mutex_unlock(&mirror_lock);
     errno = saved;
@@ -245,7 +247,7 @@ static void note_sync(int descriptor, const struct rule *rule) {
     pthread_mutex_lock(&mirror_lock);
     struct mirror *mirror = mirror_of(descriptor);
     if (mirror != NULL)
-        mirror_sync(mirror, descriptor, 0, -1, rule == NULL || !rule->error || rule->effect == DURABLE);
+        mirror_sync(mirror, descriptor, 0, -1, rule);
     pthread_mutex_unlock(&mirror_lock);
     errno = saved;
 }

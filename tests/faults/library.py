@@ -22,6 +22,7 @@ SOURCE = Path(__file__).with_name("faults.c")
 RULE_COUNT_MAX = 8
 RULE_PATH_BYTES = 128
 COMPILE_TIME_MAX_S = 120.0
+MIRRORED_NAMES = ("data.mdb", "rows.vec")
 
 _rule = struct.Struct(f"<iIiiqqqqq{RULE_PATH_BYTES}s")
 _IS_ON, _HIT_COUNT = struct.Struct("<i"), struct.Struct("<q")
@@ -45,11 +46,13 @@ class Effect(enum.IntEnum):
     """What a call that fails does all the same.
 
     NOTHING: nothing. DONE: this machine sees what was written, and a loss of power undoes it. DURABLE: it is kept.
+    TORN: of a sync, the disk gets the beginning of each block and rubbish after it.
     """
 
     NOTHING = 0
     DONE = 1
     DURABLE = 2
+    TORN = 3
 
 
 @dataclass(frozen=True)
@@ -83,18 +86,12 @@ class Fault:
 
 
 class Faults:
-    """The switch of one test.
+    """The switch of one test. `folder` is its own, for what the library needs."""
 
-    Args:
-        folder: for the compiled library and what it needs.
-        mirrors: keep the files of records and vectors as a loss of power would leave them.
-    """
-
-    def __init__(self, folder: Path, *, mirrors: bool = False) -> None:
+    def __init__(self, folder: Path) -> None:
         self._library = _compiled(folder.parent)
-        self._mirror = folder / "mirror" if mirrors else None
-        if self._mirror is not None:
-            self._mirror.mkdir()
+        self._mirror = folder / "mirror"
+        self._mirror.mkdir()
         self._control = folder / "faults"
         self._control.write_bytes(bytes(RULE_COUNT_MAX * _rule.size))
         with self._control.open("r+b") as file:
@@ -103,8 +100,11 @@ class Faults:
     @property
     def environment(self) -> Mapping[str, str]:
         """What a process needs in its environment to be broken."""
-        mirror = {} if self._mirror is None else {"MIEN_FAULTS_MIRROR": str(self._mirror)}
-        return {"LD_PRELOAD": str(self._library), "MIEN_FAULTS_CONTROL": str(self._control), **mirror}
+        return {
+            "LD_PRELOAD": str(self._library),
+            "MIEN_FAULTS_CONTROL": str(self._control),
+            "MIEN_FAULTS_MIRROR": str(self._mirror),
+        }
 
     def set(self, *faults: Fault) -> None:
         """Have exactly these from here on; the first that matches a call decides."""
@@ -139,18 +139,28 @@ class Faults:
         """How often each of the first rules was met."""
         return [int(_HIT_COUNT.unpack_from(self._rules, n * _rule.size + _HIT_COUNT_OFFSET)[0]) for n in range(count)]
 
+    def image(self, store: Path, target: Path) -> Path:
+        """Copy the store, of a server that is running and writes nothing, as a loss of power would leave it."""
+        names = ("LOCK", "lock.mdb", *MIRRORED_NAMES)
+        shutil.copytree(store, target, ignore=shutil.ignore_patterns(*names))
+        for path in _mirrored_files(store):
+            self._copy_kept(path, target / path.relative_to(store))
+        return target
+
     def lose_power(self, store: Path) -> None:
         """Put in place of the files of records and vectors what a disk would hold. No process has the store open."""
-        assert self._mirror is not None
-        for path in [*store.glob("vectors/*/rows.vec"), store / "meta" / "data.mdb"]:
-            kept = self._mirror / str(path).replace(os.sep, "%")
-            if kept.exists():
-                shutil.copyfile(kept, path)
-            else:
-                path.write_bytes(b"")
+        for path in _mirrored_files(store):
+            self._copy_kept(path, path)
+
+    def _copy_kept(self, path: Path, target: Path) -> None:
+        shutil.copyfile(self._mirror / str(path).replace(os.sep, "%"), target)
 
     def close(self) -> None:
         self._rules.close()
+
+
+def _mirrored_files(store: Path) -> list[Path]:
+    return [path for name in MIRRORED_NAMES for path in store.rglob(name)]
 
 
 @cache

@@ -17,6 +17,7 @@ from functools import partial
 from mien_server.engine.building import Builds, expected_generation, gallery_gone
 from mien_server.engine.generations import Generations
 from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.resting import Resting
 from mien_server.engine.sealing import Sealer
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
 from mien_server.errors import Cancelled, MienError
@@ -48,8 +49,6 @@ POLL_S = 0.1
 """How often a build is asked how far it is."""
 SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
-RETRY_AFTER_S = 60.0
-"""A gallery whose build failed is left alone this long."""
 SCHEDULE_S = 60.0
 """How often galleries that nobody writes to are asked whether they are to be measured again."""
 
@@ -81,7 +80,7 @@ class Indexes:
         self._troubles: dict[int, str] = {}
         self._upkeep_troubles: dict[tuple[int, str], str] = {}
         self._damaged: set[int] = set()
-        self._resting_until_s: dict[int, float] = {}
+        self._resting = Resting()
         self._is_closing = False
         self._sequence = 0
         self._scheduled_s = time.monotonic()
@@ -275,8 +274,7 @@ class Indexes:
                     return number, self._requested.pop(number)
                 if self._settled:
                     return self._settled.pop(), []
-                now_s = time.monotonic()
-                ready = {one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s}
+                ready = self._resting.awake(self._touched)
                 if ready:
                     # Every commit notifies; only what cannot wait may end this.
                     if not self._wake.wait_for(lambda: self._is_closing or bool(self._requested), SETTLE_S):
@@ -353,6 +351,7 @@ class Indexes:
             self._note_failure(number, operations, raised)
         else:
             self._clear_troubles(number)
+            self._resting.end(number)
             for operation in operations:
                 self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
             self._finish(operations, OperationState.SUCCEEDED)
@@ -365,7 +364,7 @@ class Indexes:
             self._forget(number)
             self._finish(operations, OperationState.FAILED, gallery_gone())
             return
-        self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+        self._resting.begin(number)
         if isinstance(raised, Cancelled):
             self._finish(operations, OperationState.CANCELLED, raised)
             return
@@ -395,10 +394,11 @@ class Indexes:
         except (MienError, OSError) as error:
             logger.warning("the index of gallery %d could not be measured again: %s", number, error)
             self._note_upkeep_trouble(number, "measure", "what the index finds could not be measured", error)
-            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self._resting.begin(number)
             self._note_commit(0, frozenset({number}))
             return
         self._upkeep_troubles.pop((number, "measure"), None)
+        self._resting.end(number)
         logger.info("measured the index of gallery %d again: drift %s", number, drift)
 
     def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
@@ -429,7 +429,7 @@ class Indexes:
     def _forget(self, number: int) -> None:
         """Drop what is known of a gallery that has gone."""
         self._clear_troubles(number)
-        self._resting_until_s.pop(number, None)
+        self._resting.end(number)
         self._generations.forget(number)
 
     def _clear_troubles(self, number: int) -> None:

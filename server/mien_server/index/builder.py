@@ -125,8 +125,11 @@ def main(arguments: list[str]) -> int:
     except MienError as error:
         _print({"reason": error.reason, "message": error.message})
         return 1
-    except (OSError, MemoryError) as error:
-        _print({"reason": "BUILD_FAILED", "message": f"the builder failed: {error!r}"})
+    except OSError as error:
+        _print({"reason": "BUILD_FAILED", "message": f"the builder failed: {error}"})
+        return 1
+    except MemoryError:
+        _print({"reason": "BUILD_FAILED", "message": "the builder got no memory; give it more, or build later"})
         return 1
     return 0
 

@@ -19,7 +19,7 @@ from typing import Any, ParamSpec, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.errors import InternalError
+from mien_server.errors import InternalError, Unavailable
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
 
 __all__ = [
@@ -83,19 +83,34 @@ def _trim_memory() -> None:
 
 
 def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let the library's exceptions leave as InternalError."""
+    """Let the library's exceptions leave as InternalError, and Unavailable where memory is short."""
 
     @functools.wraps(function)
     def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return function(*args, **kwargs)
-        except (RuntimeError, MemoryError, AssertionError, TypeError, ValueError) as error:
+        except MemoryError as error:
+            raise Unavailable(
+                f"FAISS got no memory for {function.__name__}; try again later, or give the process more",
+                reason="OUT_OF_MEMORY",
+            ) from error
+        except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             raise InternalError(
                 f"FAISS refused {function.__name__}: {error}; this is a defect, please report it",
                 reason="INDEX_LIBRARY_FAILED",
             ) from error
 
     return call
+
+
+def _write_file(path: Path, write: Callable[[Any], None]) -> None:
+    """Have the library write a file through Python's: its own says nothing when the last bytes find no room.
+
+    Raises:
+        OSError: the disk refuses.
+    """
+    with path.open("wb") as file:
+        write(_faiss.PyCallbackIOWriter(file.write))
 
 
 @_translated
@@ -293,7 +308,7 @@ class Quantizer:
     @_translated
     def write(self, path: Path) -> None:
         """Write it to the file, without syncing it."""
-        _faiss.write_index(self._handle, str(path))
+        _write_file(path, functools.partial(_faiss.write_index, self._handle))
 
     @_translated
     def writer(self) -> ListWriter:
@@ -354,10 +369,7 @@ class ListWriter:
     @_translated
     def write(self, path: Path) -> None:
         """Write the rows, without what was trained, to the file, without syncing it."""
-        writer = _faiss.FileIOWriter(str(path))
-        _faiss.write_InvertedLists(self._handle.invlists, writer)
-        # The file is closed with its writer.
-        del writer
+        _write_file(path, functools.partial(_faiss.write_InvertedLists, self._handle.invlists))
 
     @_translated
     def finish(self) -> InvertedIndex:

@@ -124,8 +124,9 @@ def make_vector_file(file: VectorFile) -> None:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.write(descriptor, file.header())
-        os.fsync(descriptor)
+        with _naming(file.path):
+            _write_all(descriptor, memoryview(file.header()), 0)
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     sync_folder(file.path.parent)
