@@ -1,4 +1,4 @@
-"""Whatever is written and however the clock goes: every answer is as if what has expired had been deleted that moment."""
+"""Whatever is written, however the clock goes: every answer is as if what has expired had been deleted that moment."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from mien_server.engine import Engine, EngineOptions
-from mien_server.engine.types import EnrollRows, Filter, GallerySpec, PackedEmbeddings, Probes, SearchChoices, VerifySide
+from mien_server.engine.types import (
+    EnrollRows,
+    Filter,
+    GallerySpec,
+    PackedEmbeddings,
+    Probes,
+    SearchChoices,
+    VerifySide,
+)
 from mien_server.errors import MienError, NotFound
 from mien_server.records.deadline import Deadline
 from mien_server.records.policies import DecisionPolicy, Duplicates, EnrollmentPolicy, IdentityScoring
@@ -167,9 +175,7 @@ class ExpiryHistory(RuleBasedStateMachine):
     @rule(face_ids=st.lists(FACES, min_size=1, max_size=3), delete=st.booleans())
     def delete_faces(self, face_ids: list[str], delete: bool) -> None:
         there = set(face_ids) & self.faces.keys()
-        removed = self.engine.faces.delete(
-            GALLERY, face_ids, allow_missing=True, delete_emptied_identities=delete
-        )
+        removed = self.engine.faces.delete(GALLERY, face_ids, allow_missing=True, delete_emptied_identities=delete)
         assert removed.face_count == len(there)
         sources = {self.faces.pop(face_id).owner for face_id in there}
         self.drop_emptied(sources if delete else set())
