@@ -280,6 +280,9 @@ class StorageSettings(_Section):
     operation_age_max_s: Count = Field(
         default=86_400, description="Seconds for which a finished operation is remembered."
     )
+    sweep_interval_s: Count = Field(
+        default=60, description="Seconds between deletions of what has expired, which nobody finds meanwhile."
+    )
     reader_count_max: Annotated[int, Field(ge=64)] = Field(default=8_192, description="Reads at once.")
 
 

@@ -13,6 +13,7 @@ from mien_server.config.limits import Limits
 from mien_server.embedding import EmbeddingService, RecipeDescription
 from mien_server.engine.context import EngineContext, now_us
 from mien_server.engine.enrollment import Enrollment
+from mien_server.engine.expiring import Sweeper
 from mien_server.engine.faces import Faces
 from mien_server.engine.galleries import Galleries
 from mien_server.engine.identities import Identities
@@ -42,6 +43,7 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.sweeper = Sweeper(context.store, context.options.sweep_interval_s)
 
     @classmethod
     def open(cls, data: Path, options: EngineOptions | None = None) -> Engine:
@@ -62,6 +64,7 @@ class Engine:
             opened.callback(indexes.close)
             indexes.open()
             engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            engine.sweeper.start()
             opened.pop_all()
             return engine
 
@@ -104,7 +107,8 @@ class Engine:
         return self._context.indexes.troubles()
 
     def close(self) -> None:
-        """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        """Stop sweep, builds and workers, finish writes that were accepted, give the store's lock back."""
+        self.sweeper.close()
         self._context.indexes.close()
         self._context.embedding.close()
         self._context.store.close()

@@ -100,6 +100,11 @@ class StoreView:
         end = None if limit is None else start + limit
         return [self._gallery(self._content.numbers[name]) for name in names[start:end]]
 
+    def galleries_to_sweep(self) -> list[str]:
+        """Names of the galleries in which something has expired and is still there."""
+        states = self._content.galleries.values()
+        return [state.record.name for state in states if state.next_expiry_us <= self._now_us]
+
     def request(self, request_id: str) -> RequestRecord | None:
         """What a write of that request id was answered with, as long as it is remembered."""
         return self._reader().request(request_id)
