@@ -13,7 +13,7 @@ __all__ = ["SWEPT_ROWS", "Sweeper", "Swept"]
 
 logger = logging.getLogger(__name__)
 
-SWEPT_ROWS = 256
+SWEPT_ROWS = 512
 """Faces deleted by one commit: other writes wait for some hundredths of a second."""
 
 

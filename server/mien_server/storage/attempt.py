@@ -14,7 +14,7 @@ from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
 from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
-from mien_server.storage.expiry import first_expiry_us
+from mien_server.storage.expiry import Carried, first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
@@ -169,7 +169,19 @@ class Attempt:
         numbers = self._base.numbers
         if galleries.keys() != self._base.galleries.keys():
             numbers = dict(sorted((state.record.name, number) for number, state in galleries.items()))
-        return SnapshotContent(self.revision, transaction_id, galleries, numbers)
+        return SnapshotContent(self.revision, transaction_id, galleries, numbers, self._carried(galleries))
+
+    def _carried(self, galleries: Mapping[int, GalleryState]) -> dict[int, Carried]:
+        """What had expired in the snapshot before, where this group leaves it at that."""
+        carried = {}
+        for number, state in galleries.items():
+            known = self._base.to_carry(number)
+            draft = self._drafts.get(number)
+            if known is not None and draft is not None:
+                known = known.after(self._now_us, draft.first_expiry_us, draft.removed_identity_numbers)
+            if known is not None and state.next_expiry_us <= known.known.last_us:
+                carried[number] = known
+        return carried
 
     def outcomes(self) -> Iterable[MienError | Committed[Any] | Replayed]:
         """The answer of each command, in the order they were taken."""
@@ -229,7 +241,10 @@ class Attempt:
             state = self._make_gallery(change) if change.is_created else self._base.galleries[change.number]
             draft = self._drafts[change.number] = GalleryDraft(state)
         draft.add(change)
-        draft.note_identities(relabels=changes.relabels(draft.first_new_identity), removes=changes.removes_identities)
+        draft.note_identities(
+            relabels=changes.relabels(draft.first_new_identity), removed=changes.removed_identity_numbers
+        )
+        draft.note_expiry(changes.first_expiry_us)
 
     def _make_gallery(self, change: GalleryChange) -> GalleryState:
         assert change.record is not None
