@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -35,12 +35,28 @@ class ServerProcess:
         data: the store, made when it is not there. The log lies beside it and is added to by each start.
         settings: as `--set` takes them, such as "index.tail_rows_max=100".
         environment: variables beside those of this process.
+        prefix: a command that runs the server.
     """
 
-    def __init__(self, data: Path, *settings: str, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *settings: str,
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.data = data
         self.log_path = data.with_name(f"{data.name}.log")
-        command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(data), "--listen", "127.0.0.1:0"]
+        command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "mien_server.cli.main",
+            "--data",
+            str(data),
+            "--listen",
+            "127.0.0.1:0",
+        ]
         for setting in settings:
             command += ["--set", setting]
         with self.log_path.open("ab") as log:
