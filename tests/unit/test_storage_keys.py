@@ -99,6 +99,8 @@ def test_what_is_too_long_is_refused() -> None:
             FaceValue,
             st.integers(0, 2**32 - 1),
             st.integers(-(2**63), 2**63 - 1),
+            st.integers(0, 2**63 - 1),
+            st.integers(0, 2**64 - 1),
             digests,
             texts,
             st.binary(max_size=20),
@@ -115,6 +117,8 @@ def test_faces_are_decoded_to_what_was_encoded(faces: list[FaceValue]) -> None:
     headers = decode_face_headers(values, names)
     assert headers["identity_number"].tolist() == [face.identity_number for face in faces]
     assert headers["create_time_us"].tolist() == [face.create_time_us for face in faces]
+    assert headers["expire_time_us"].tolist() == [face.expire_time_us for face in faces]
+    assert headers["vector_checksum"].tolist() == [face.vector_checksum for face in faces]
     assert [bytes(digest) for digest in headers["digest"]] == [face.digest for face in faces]
     lengths = headers["face_id_length"].tolist()
     assert decode_face_ids(values, lengths, names) == [face.face_id for face in faces]

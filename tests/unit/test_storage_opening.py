@@ -42,7 +42,7 @@ def test_a_new_store_is_empty_and_keeps_its_id(store_path: Path) -> None:
     """An absent folder becomes a store at revision 0, which is the same store when opened again."""
     with open_store(store_path) as store:
         store_id = store.store_id
-        assert (store.revision, store.format_version) == (0, 1)
+        assert (store.revision, store.format_version) == (0, 2)
         with store.view() as view:
             assert view.galleries() == []
     with open_store(store_path) as store:

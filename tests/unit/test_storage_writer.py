@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn
 
+import numpy as np
 import pytest
 
 from mien_server.errors import InternalError, MienError, NotFound, Overloaded, Unavailable
-from mien_server.records.store_pb2 import GalleryRecord, JournalEntry, OperationRecord
+from mien_server.records.store_pb2 import GalleryRecord, IdentityRecord, JournalEntry, OperationRecord
 from mien_server.storage import (
     Committed,
     CreateGallery,
@@ -32,9 +33,11 @@ from mien_server.storage import (
     recovery,
 )
 from mien_server.storage.changes import Changes
+from mien_server.storage.checksums import row_checksums
 from mien_server.storage.commands import Command, Plan, Planning
 from mien_server.storage.databases import Database
-from tests.storage_support import OPTIONS, create, enroll, open_store, rows
+from mien_server.storage.values import decode_face
+from tests.storage_support import OPTIONS, create, enroll, open_store, rows, vector
 
 
 @pytest.fixture
@@ -291,7 +294,14 @@ def test_the_journal_tells_every_choice(store: Store) -> None:
         ["delete_faces"],
     ]
     enrolled = entries[1].operations[0].enroll
-    assert (enrolled.first_ordinal, list(enrolled.identity_numbers), list(enrolled.face_ids)) == (0, [1, 2], ["a", "b"])
+    faces = [decode_face(b"", raw) for raw in enrolled.face_values]
+    assert (enrolled.first_ordinal, [(face.identity_number, face.face_id) for face in faces]) == (
+        0,
+        [(1, "a"), (2, "b")],
+    )
+    assert [face.vector_checksum for face in faces] == row_checksums(np.array([vector(1), vector(2)])).tolist()
+    made = [IdentityRecord.FromString(raw) for raw in enrolled.new_identity_records]
+    assert (list(enrolled.new_identity_ids), [record.number for record in made]) == (["ann", "bob"], [1, 2])
     assert entries[3].operations[1].move_faces.target_identity_number == 3
     assert list(entries[4].operations[0].delete_faces.ordinals) == [1]
 
@@ -306,6 +316,21 @@ def test_old_journal_entries_go(store_path: Path) -> None:
         for row in range(9, 13):
             enroll(store, rows(gallery, [("ann", f"a{row}", row)]))
         assert [entry.revision for entry in journal(store)] == [13, 14]
+
+
+def test_a_journal_beyond_its_bytes_is_cut(store_path: Path) -> None:
+    """Old entries also go when they take more bytes than allowed; the newest stays whatever it takes."""
+    with open_store(store_path, StoreOptions(map_size_bytes=1 << 30, journal_bytes_max=600)) as store:
+        gallery = create(store)
+        for row in range(20):
+            enroll(store, rows(gallery, [("ann", f"a{row}", row)]))
+        kept = journal(store)
+        assert kept[-1].revision == store.revision
+        assert 1 < len(kept) < 10
+        assert sum(entry.ByteSize() for entry in kept) <= 600
+        enroll(store, rows(gallery, [("ann", f"b{row}", 100 + row) for row in range(50)]))
+        enroll(store, rows(gallery, [("ann", "last", 7)]))
+        assert journal(store)[-1].revision == store.revision
 
 
 def test_old_request_ids_are_forgotten(store_path: Path) -> None:

@@ -3,38 +3,65 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import Any
 
+from mien_index_tools.cli import exits
+from mien_index_tools.cli.output import Output
 from mien_server import __version__
+from mien_server.errors import MienError
 
 __all__ = ["main"]
+
+_SIGPIPE_EXIT = 141
+_COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = ()
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command's arguments."""
     parser = argparse.ArgumentParser(
         prog="mien-index",
-        description="Offline tools for a Mien store. This version has none yet: a running server builds its own "
-        "indexes (`mien info` shows them), and import, export and snapshots come with later releases.",
+        description="Offline tools for a Mien store: they work on its folder, while no server has it open.",
+        epilog=exits.EXIT_CODES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--version", action="version", version=f"mien-index {__version__}")
+    parser.add_argument("--json", action="store_true", help="print one JSON document, for machines")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for add in _COMMANDS:
+        add(commands)
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command.
+    """Run the command and answer with its exit code; see `mien-index --help` for the codes.
 
     Args:
         arguments: what follows the command's name; None takes the process's own.
-
-    Returns:
-        The exit code: 2, as there is nothing to run without a sub-command. `--help` and `--version` exit with 0.
     """
-    parser = build_parser()
-    parser.parse_args(arguments)
-    parser.print_help(sys.stderr)
-    return 2
+    parsed = build_parser().parse_args(arguments)
+    output = Output(is_json=parsed.json)
+    try:
+        code: int = parsed.run(parsed, output)
+        sys.stdout.flush()
+    except MienError as error:
+        output.document({"error": {"reason": error.reason, "message": error.message}})
+        output.note(f"mien-index: {error.message}", style="red")
+        return exits.exit_code(error)
+    except exits.UsageFailure as error:
+        output.document({"error": {"reason": "USAGE", "message": str(error)}})
+        output.note(f"mien-index: {error}", style="red")
+        return exits.USAGE
+    except KeyboardInterrupt:
+        return exits.INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read the output has seen enough. Python would complain again at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _SIGPIPE_EXIT
+    return code
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ class GetServerInfoResponse(_message.Message):
     def __init__(self, version: _Optional[str] = ..., store_id: _Optional[str] = ..., revision: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., recipes: _Optional[_Iterable[_Union[RecipeInfo, _Mapping]]] = ..., default_recipe: _Optional[str] = ..., galleries: _Optional[_Iterable[_Union[GalleryInfo, _Mapping]]] = ..., absent: _Optional[_Iterable[_Union[AbsentFeature, _Mapping]]] = ..., format_version: _Optional[int] = ..., library_versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("message_bytes_max", "image_bytes_max", "image_pixels_max", "images_per_request_max", "faces_per_image_max", "embeddings_per_request_max", "dimension_max", "k_max", "candidate_count_max", "page_size_max", "enroll_items_max", "face_ids_per_request_max", "identity_id_bytes_max", "face_id_bytes_max", "labels_max", "label_value_bytes_max", "filter_ids_max", "galleries_max", "source_bytes_max", "display_name_bytes_max", "neighbors_per_request_max")
+    __slots__ = ("message_bytes_max", "image_bytes_max", "image_pixels_max", "images_per_request_max", "faces_per_image_max", "embeddings_per_request_max", "dimension_max", "k_max", "candidate_count_max", "page_size_max", "enroll_items_max", "face_ids_per_request_max", "identity_id_bytes_max", "face_id_bytes_max", "labels_max", "label_value_bytes_max", "filter_ids_max", "galleries_max", "source_bytes_max", "display_name_bytes_max", "neighbors_per_request_max", "message_elements_max", "operations_waiting_max")
     MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     IMAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     IMAGE_PIXELS_MAX_FIELD_NUMBER: _ClassVar[int]
@@ -105,6 +105,8 @@ class Limits(_message.Message):
     SOURCE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_PER_REQUEST_MAX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ELEMENTS_MAX_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_WAITING_MAX_FIELD_NUMBER: _ClassVar[int]
     message_bytes_max: int
     image_bytes_max: int
     image_pixels_max: int
@@ -126,7 +128,9 @@ class Limits(_message.Message):
     source_bytes_max: int
     display_name_bytes_max: int
     neighbors_per_request_max: int
-    def __init__(self, message_bytes_max: _Optional[int] = ..., image_bytes_max: _Optional[int] = ..., image_pixels_max: _Optional[int] = ..., images_per_request_max: _Optional[int] = ..., faces_per_image_max: _Optional[int] = ..., embeddings_per_request_max: _Optional[int] = ..., dimension_max: _Optional[int] = ..., k_max: _Optional[int] = ..., candidate_count_max: _Optional[int] = ..., page_size_max: _Optional[int] = ..., enroll_items_max: _Optional[int] = ..., face_ids_per_request_max: _Optional[int] = ..., identity_id_bytes_max: _Optional[int] = ..., face_id_bytes_max: _Optional[int] = ..., labels_max: _Optional[int] = ..., label_value_bytes_max: _Optional[int] = ..., filter_ids_max: _Optional[int] = ..., galleries_max: _Optional[int] = ..., source_bytes_max: _Optional[int] = ..., display_name_bytes_max: _Optional[int] = ..., neighbors_per_request_max: _Optional[int] = ...) -> None: ...
+    message_elements_max: int
+    operations_waiting_max: int
+    def __init__(self, message_bytes_max: _Optional[int] = ..., image_bytes_max: _Optional[int] = ..., image_pixels_max: _Optional[int] = ..., images_per_request_max: _Optional[int] = ..., faces_per_image_max: _Optional[int] = ..., embeddings_per_request_max: _Optional[int] = ..., dimension_max: _Optional[int] = ..., k_max: _Optional[int] = ..., candidate_count_max: _Optional[int] = ..., page_size_max: _Optional[int] = ..., enroll_items_max: _Optional[int] = ..., face_ids_per_request_max: _Optional[int] = ..., identity_id_bytes_max: _Optional[int] = ..., face_id_bytes_max: _Optional[int] = ..., labels_max: _Optional[int] = ..., label_value_bytes_max: _Optional[int] = ..., filter_ids_max: _Optional[int] = ..., galleries_max: _Optional[int] = ..., source_bytes_max: _Optional[int] = ..., display_name_bytes_max: _Optional[int] = ..., neighbors_per_request_max: _Optional[int] = ..., message_elements_max: _Optional[int] = ..., operations_waiting_max: _Optional[int] = ...) -> None: ...
 
 class RecipeInfo(_message.Message):
     __slots__ = ("name", "fingerprint", "dimension", "detector", "embedder", "available", "unavailable_reason", "default_threshold", "threshold_detail", "notices")

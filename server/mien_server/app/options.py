@@ -10,6 +10,7 @@ from mien_server.embedding import EmbeddingOptions
 from mien_server.embedding.options import Detector, FacenetPreprocessing, FacenetWeights
 from mien_server.engine import EngineOptions
 from mien_server.index import RebuildPolicy
+from mien_server.rpc.patience import PatienceLimits
 from mien_server.rpc.server import ServerOptions, TlsFiles
 from mien_server.rpc.streams import StreamWindow
 from mien_server.storage import StoreOptions
@@ -55,7 +56,12 @@ def server_options(settings: Settings) -> ServerOptions:
         waiting_call_count_max=server.waiting_call_count_max,
         stream_count_max=server.stream_count_max,
         message_bytes_max=settings.limits.message_bytes_max,
-        window=StreamWindow(server.stream_requests_in_flight_max, server.stream_bytes_in_flight_max),
+        large_call_count_max=server.large_call_count_max or _core_count(),
+        calls_per_connection_max=server.calls_per_connection_max,
+        window=StreamWindow(
+            server.stream_requests_in_flight_max, server.stream_bytes_in_flight_max, server.stream_idle_max_s
+        ),
+        patience=PatienceLimits(server.transfer_time_max_s, server.request_bytes_max, server.answer_bytes_max),
         tls=files,
     )
 
@@ -72,6 +78,7 @@ def _store_options(storage: StorageSettings) -> StoreOptions:
         group_commands_max=storage.group_commands_max,
         queue_rows_max=storage.queue_rows_max,
         journal_revisions_max=storage.journal_revisions_max,
+        journal_bytes_max=storage.journal_bytes_max,
         request_age_max_s=storage.request_age_max_s,
         reader_count_max=storage.reader_count_max,
     )

@@ -55,7 +55,7 @@ class Engine:
         with ExitStack() as opened:
             store = Store.open(data, options.store)
             opened.callback(store.close)
-            log = OperationLog(store, options.operation_age_max_s)
+            log = OperationLog(store, options.operation_age_max_s, options.limits.operations_waiting_max)
             log.recover(now_us())
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)

@@ -299,7 +299,7 @@ class Indexes:
 
     def _handle(self, number: int, operations: list[str]) -> None:
         """Look at one gallery; build when somebody asked or its size wants it."""
-        with self._store.view() as view:
+        with self._store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 self._forget(number)

@@ -125,7 +125,7 @@ class Sealer:
             if generation is None:
                 return False
             # Views end soon, the rows of one stay: no page of LMDB waits for a seal.
-            with self._store.view() as view:
+            with self._store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 policy = None if gallery is None else self._policy_of(gallery)
                 if gallery is None or policy is None:
@@ -166,6 +166,6 @@ def caught_up(
 
 
 def _rows_now(store: Store, number: int) -> GalleryRows | None:
-    with store.view() as view:
+    with store.view(shows_expired=True) as view:
         gallery = view.gallery_by_number(number)
         return None if gallery is None else gallery.rows

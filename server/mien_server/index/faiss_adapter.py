@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +30,7 @@ __all__ = [
     "ListWriter",
     "Quantizer",
     "decode_float16",
+    "near_float16",
     "nearest_candidates",
     "nearest_rows",
     "similarities_of",
@@ -194,6 +196,43 @@ def similarities_of(probes: Float32Array, rows: Float32Array, candidates: Int64A
         pointer(products), pointer(probes), pointer(rows), pointer(candidates), probes.shape[1], *candidates.shape
     )
     return products
+
+
+@_translated
+def near_float16(probe: Float32Array, rows: npt.NDArray[np.generic], count: int) -> tuple[Int64Array, Float32Array]:
+    """The `count` float16 rows of about the largest inner products with the probe, in no order.
+
+    FAISS multiplies float16 as it is stored several times faster than it decodes, but rounds as it likes.
+
+    Args:
+        probe: [d].
+        rows: [m, d], C-contiguous, at least `count` of them.
+
+    Returns:
+        Row numbers int64 [count] and products float32 [count].
+    """
+    scanner = _float16_scanner(rows.shape[1])
+    numbers, products = np.full(count, -1, np.int64), np.full(count, -np.inf, np.float32)
+    pointer = _faiss.swig_ptr
+    scanner.set_query(pointer(probe))
+    scanner.scan_codes(len(rows), pointer(rows.view(np.uint8)), None, pointer(products), pointer(numbers), count)
+    return numbers, products
+
+
+_THREAD = threading.local()
+
+
+def _float16_scanner(dimension: int) -> Any:
+    """This thread's own, for it holds the probe. It is made once: SWIG cannot be brought to free one."""
+    scanners: dict[int, Any] = _THREAD.__dict__.setdefault("float16_scanners", {})
+    if dimension not in scanners:
+        quantizer = _faiss.ScalarQuantizer(dimension, _faiss.ScalarQuantizer.QT_fp16)
+        arguments = {"store_pairs": True, "sel": None, "by_residual": False}
+        scanner = quantizer.select_InvertedListScanner(_faiss.METRIC_INNER_PRODUCT, None, **arguments)
+        # Without ids of their own rows are told by list and place; as list 0 by place alone.
+        scanner.set_list(0, 0.0)
+        scanners[dimension] = scanner
+    return scanners[dimension]
 
 
 @_translated

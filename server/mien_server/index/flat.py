@@ -16,15 +16,15 @@ from mien_server.index import faiss_adapter
 from mien_server.index.bitmaps import bitmap_of, set_count, set_ordinals, slice_bits
 from mien_server.index.ranking import NO_ORDINAL, best_of, in_order, padding
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
-from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows
+from mien_server.index.rescore import ROUNDING, StoredVectors, best_candidates, float32_rows
 
 __all__ = ["search_chosen", "search_flat"]
 
 MARGIN_ROWS = 8
 """Rows kept beyond k, so that a tie of that many at the end is settled without a second pass."""
 
-ROUNDING = 2e-6
-"""More than two ways of summing the product of unit vectors differ by."""
+STORED_PROBES_MAX = 8
+"""Up to so many probes are compared with float16 rows as they are stored; for more, decoding them once takes less."""
 
 BLOCK_COMPONENTS = 4 * 1024 * 1024
 """Components of the rows that are copied or decoded at once: 16 MiB."""
@@ -143,6 +143,9 @@ def _nearest(
         numbers += first
         return numbers, products
     best = padding(len(probes), 0)
+    if selected is None and len(probes) <= STORED_PROBES_MAX and vectors.dtype == np.float16:
+        found = [faiss_adapter.near_float16(probe, vectors[first:last], kept) for probe in probes]
+        return np.stack([one[0] for one in found]) + first, np.stack([one[1] for one in found])
     for ordinals, rows in _blocks(vectors, first, last, selected, threads):
         numbers, products = faiss_adapter.nearest_rows(probes, rows, min(kept, len(rows)), None, threads)
         best = _best_unordered(best, (ordinals[numbers], products), kept)

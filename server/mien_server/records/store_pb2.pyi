@@ -17,7 +17,7 @@ VECTOR_TYPE_FLOAT32: VectorType
 VECTOR_TYPE_FLOAT16: VectorType
 
 class GalleryRecord(_message.Message):
-    __slots__ = ("number", "name", "display_name", "labels", "recipe", "precomputed_name", "dimension", "model_fingerprint", "vector_type", "decision_policy", "enrollment_policy", "index_policy", "create_time_us", "update_time_us", "version")
+    __slots__ = ("number", "name", "display_name", "labels", "recipe", "precomputed_name", "dimension", "model_fingerprint", "vector_type", "decision_policy", "enrollment_policy", "index_policy", "create_time_us", "update_time_us", "version", "default_time_to_live_us")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -40,6 +40,7 @@ class GalleryRecord(_message.Message):
     CREATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    DEFAULT_TIME_TO_LIVE_US_FIELD_NUMBER: _ClassVar[int]
     number: int
     name: str
     display_name: str
@@ -55,7 +56,8 @@ class GalleryRecord(_message.Message):
     create_time_us: int
     update_time_us: int
     version: int
-    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., recipe: _Optional[str] = ..., precomputed_name: _Optional[str] = ..., dimension: _Optional[int] = ..., model_fingerprint: _Optional[str] = ..., vector_type: _Optional[_Union[VectorType, str]] = ..., decision_policy: _Optional[_Union[DecisionPolicyRecord, _Mapping]] = ..., enrollment_policy: _Optional[_Union[EnrollmentPolicyRecord, _Mapping]] = ..., index_policy: _Optional[_Union[IndexPolicyRecord, _Mapping]] = ..., create_time_us: _Optional[int] = ..., update_time_us: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    default_time_to_live_us: int
+    def __init__(self, number: _Optional[int] = ..., name: _Optional[str] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., recipe: _Optional[str] = ..., precomputed_name: _Optional[str] = ..., dimension: _Optional[int] = ..., model_fingerprint: _Optional[str] = ..., vector_type: _Optional[_Union[VectorType, str]] = ..., decision_policy: _Optional[_Union[DecisionPolicyRecord, _Mapping]] = ..., enrollment_policy: _Optional[_Union[EnrollmentPolicyRecord, _Mapping]] = ..., index_policy: _Optional[_Union[IndexPolicyRecord, _Mapping]] = ..., create_time_us: _Optional[int] = ..., update_time_us: _Optional[int] = ..., version: _Optional[int] = ..., default_time_to_live_us: _Optional[int] = ...) -> None: ...
 
 class DecisionPolicyRecord(_message.Message):
     __slots__ = ("similarity", "target_fpir", "target_fmr", "scoring", "metric")
@@ -106,7 +108,7 @@ class GalleryCounts(_message.Message):
     def __init__(self, identity_count: _Optional[int] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., next_identity_number: _Optional[int] = ...) -> None: ...
 
 class IdentityRecord(_message.Message):
-    __slots__ = ("number", "display_name", "labels", "face_count", "create_time_us", "update_time_us", "version")
+    __slots__ = ("number", "display_name", "labels", "face_count", "create_time_us", "update_time_us", "version", "expire_time_us")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -121,6 +123,7 @@ class IdentityRecord(_message.Message):
     CREATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     UPDATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     number: int
     display_name: str
     labels: _containers.ScalarMap[str, str]
@@ -128,10 +131,11 @@ class IdentityRecord(_message.Message):
     create_time_us: int
     update_time_us: int
     version: int
-    def __init__(self, number: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., face_count: _Optional[int] = ..., create_time_us: _Optional[int] = ..., update_time_us: _Optional[int] = ..., version: _Optional[int] = ...) -> None: ...
+    expire_time_us: int
+    def __init__(self, number: _Optional[int] = ..., display_name: _Optional[str] = ..., labels: _Optional[_Mapping[str, str]] = ..., face_count: _Optional[int] = ..., create_time_us: _Optional[int] = ..., update_time_us: _Optional[int] = ..., version: _Optional[int] = ..., expire_time_us: _Optional[int] = ...) -> None: ...
 
 class FaceRecord(_message.Message):
-    __slots__ = ("labels", "source", "image_sha256", "box", "landmarks_five", "quality", "detector_score", "create_time_us", "digest")
+    __slots__ = ("labels", "source", "image_sha256", "box", "landmarks_five", "quality", "detector_score", "create_time_us", "digest", "expire_time_us")
     class LabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -148,6 +152,7 @@ class FaceRecord(_message.Message):
     DETECTOR_SCORE_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     DIGEST_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     labels: _containers.ScalarMap[str, str]
     source: str
     image_sha256: bytes
@@ -157,7 +162,8 @@ class FaceRecord(_message.Message):
     detector_score: float
     create_time_us: int
     digest: bytes
-    def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., source: _Optional[str] = ..., image_sha256: _Optional[bytes] = ..., box: _Optional[_Union[BoxRecord, _Mapping]] = ..., landmarks_five: _Optional[_Iterable[float]] = ..., quality: _Optional[_Union[QualityRecord, _Mapping]] = ..., detector_score: _Optional[float] = ..., create_time_us: _Optional[int] = ..., digest: _Optional[bytes] = ...) -> None: ...
+    expire_time_us: int
+    def __init__(self, labels: _Optional[_Mapping[str, str]] = ..., source: _Optional[str] = ..., image_sha256: _Optional[bytes] = ..., box: _Optional[_Union[BoxRecord, _Mapping]] = ..., landmarks_five: _Optional[_Iterable[float]] = ..., quality: _Optional[_Union[QualityRecord, _Mapping]] = ..., detector_score: _Optional[float] = ..., create_time_us: _Optional[int] = ..., digest: _Optional[bytes] = ..., expire_time_us: _Optional[int] = ...) -> None: ...
 
 class BoxRecord(_message.Message):
     __slots__ = ("left", "top", "width", "height")
@@ -220,20 +226,20 @@ class JournalOperation(_message.Message):
     def __init__(self, put_gallery: _Optional[_Union[GalleryRecord, _Mapping]] = ..., delete_gallery: _Optional[int] = ..., enroll: _Optional[_Union[EnrolledRows, _Mapping]] = ..., put_identity: _Optional[_Union[PutIdentity, _Mapping]] = ..., delete_identity: _Optional[_Union[DeleteIdentity, _Mapping]] = ..., move_faces: _Optional[_Union[MovedFaces, _Mapping]] = ..., delete_faces: _Optional[_Union[DeletedFaces, _Mapping]] = ...) -> None: ...
 
 class EnrolledRows(_message.Message):
-    __slots__ = ("gallery_number", "first_ordinal", "identity_numbers", "face_ids", "first_new_identity_number", "new_identity_ids")
+    __slots__ = ("gallery_number", "first_ordinal", "first_new_identity_number", "new_identity_ids", "face_values", "new_identity_records")
     GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     FIRST_ORDINAL_FIELD_NUMBER: _ClassVar[int]
-    IDENTITY_NUMBERS_FIELD_NUMBER: _ClassVar[int]
-    FACE_IDS_FIELD_NUMBER: _ClassVar[int]
     FIRST_NEW_IDENTITY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     NEW_IDENTITY_IDS_FIELD_NUMBER: _ClassVar[int]
+    FACE_VALUES_FIELD_NUMBER: _ClassVar[int]
+    NEW_IDENTITY_RECORDS_FIELD_NUMBER: _ClassVar[int]
     gallery_number: int
     first_ordinal: int
-    identity_numbers: _containers.RepeatedScalarFieldContainer[int]
-    face_ids: _containers.RepeatedScalarFieldContainer[str]
     first_new_identity_number: int
     new_identity_ids: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, gallery_number: _Optional[int] = ..., first_ordinal: _Optional[int] = ..., identity_numbers: _Optional[_Iterable[int]] = ..., face_ids: _Optional[_Iterable[str]] = ..., first_new_identity_number: _Optional[int] = ..., new_identity_ids: _Optional[_Iterable[str]] = ...) -> None: ...
+    face_values: _containers.RepeatedScalarFieldContainer[bytes]
+    new_identity_records: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, gallery_number: _Optional[int] = ..., first_ordinal: _Optional[int] = ..., first_new_identity_number: _Optional[int] = ..., new_identity_ids: _Optional[_Iterable[str]] = ..., face_values: _Optional[_Iterable[bytes]] = ..., new_identity_records: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class PutIdentity(_message.Message):
     __slots__ = ("gallery_number", "identity_id", "identity")

@@ -34,6 +34,7 @@ PASSING_REASONS = frozenset(
         "STORAGE_READ_FAILED",
         "STORAGE_WRITE_FAILED",
         "STORE_CLOSED",
+        "STREAM_IDLE",
         "WORKER_START_FAILED",
     }
 )

@@ -22,6 +22,8 @@ from mien_server.storage.commands import (
     MoveFaces,
     PutIdentity,
     PutOperation,
+    RemovedExpired,
+    RemoveExpired,
     UpdateGallery,
 )
 from mien_server.storage.gallery_state import LabelFacts
@@ -53,6 +55,8 @@ __all__ = [
     "MovedFacesResult",
     "PutIdentity",
     "PutOperation",
+    "RemoveExpired",
+    "RemovedExpired",
     "Replayed",
     "RequestKey",
     "Store",

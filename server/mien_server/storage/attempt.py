@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +13,8 @@ from mien_server.storage import keys
 from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
-from mien_server.storage.databases import Database, Reading, Transaction
+from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
@@ -63,7 +63,7 @@ class Attempt:
         self._requests: dict[str, tuple[RequestKey[Any], bytes]] = {}
         self._outcomes: list[MienError | _Result | _Replay] = []
         self._has_puts = False
-        self._now_us = time.time_ns() // 1000
+        self._now_us = opened.clock.now_us()
         self.touched_galleries: set[int] = set()
         self.deleted_galleries: set[int] = set()
 
@@ -97,6 +97,9 @@ class Attempt:
             if replay is not None:
                 self._outcomes.append(replay)
                 return
+            # What has expired is not there for a command that names it: it goes first, whatever becomes of the command.
+            while (gone := command.expired(self._planning)) is not None:
+                self._apply(gone)
             plan = command.plan(self._planning)
             outcome = b"" if command.request is None else command.request.encode(plan.result)
         except MienError as error:
@@ -119,25 +122,32 @@ class Attempt:
                 fingerprint=request.fingerprint, revision=self.revision, time_us=self._now_us, outcome=outcome
             )
             key = keys.encode_name(request_id, "request id", keys.REQUEST_ID_BYTES_MAX)
-            self._transaction.put(key, record.SerializeToString(), db=handles[Database.REQUESTS])
+            put(self._transaction, handles, Database.REQUESTS, key, record.SerializeToString())
             time_key = keys.encode_request_time(self._now_us, request_id)
-            self._transaction.put(time_key, b"", db=handles[Database.REQUEST_TIMES])
+            put(self._transaction, handles, Database.REQUEST_TIMES, time_key, b"")
         oldest_us = self._now_us - self._options.request_age_max_s * 1_000_000
         trim_requests(self._transaction, handles, oldest_us, count_max=2 * len(self._requests) + 8)
         if not self._journal:
             return
         revision_key = keys.encode_number(self.revision)
         entry = JournalEntry(revision=self.revision, time_us=self._now_us, operations=self._journal)
-        self._transaction.put(revision_key, entry.SerializeToString(), db=handles[Database.JOURNAL])
-        self._transaction.put(keys.META_REVISION, revision_key, db=handles[Database.META])
-        trim_journal(self._transaction, handles, self.revision - self._options.journal_revisions_max)
+        raw = entry.SerializeToString()
+        put(self._transaction, handles, Database.JOURNAL, revision_key, raw)
+        put(self._transaction, handles, Database.META, keys.META_REVISION, revision_key)
+        put(self._transaction, handles, Database.META, keys.META_TIME, keys.encode_number(self._now_us))
+        journal_bytes = self._records.journal_bytes() + len(raw)
+        last_revision = self.revision - self._options.journal_revisions_max
+        journal_bytes -= trim_journal(
+            self._transaction, handles, last_revision, journal_bytes - self._options.journal_bytes_max
+        )
+        put(self._transaction, handles, Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(journal_bytes))
 
     def write_vectors(self) -> dict[int, GalleryState]:
         """Write and sync the vectors of all galleries; answers with the galleries' next states. Raises OSError."""
         states = {}
         written = []
         for number, draft in self._drafts.items():
-            states[number], room = draft.finish()
+            states[number], room = draft.finish(first_expiry_us(self._records.reading, number))
             if room is not None:
                 self._vectors.extend(draft.file, room)
                 draft.map_ahead(states[number])
@@ -202,8 +212,7 @@ class Attempt:
                 transaction.delete(key, value, db=handle)
         for database, items in changes.puts.items():
             items.sort()
-            with transaction.cursor(handles[database]) as cursor:
-                cursor.putmulti(items)
+            put_many(transaction, handles, database, items)
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)
         if changes.gallery is not None:

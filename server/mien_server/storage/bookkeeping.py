@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mien_server.storage import keys
+from mien_server.storage.checksums import CHECKSUM_BYTES
 from mien_server.storage.databases import Database, Handles, Transaction
 
 __all__ = ["trim_journal", "trim_requests"]
@@ -11,13 +12,21 @@ __all__ = ["trim_journal", "trim_requests"]
 _JOURNAL_TRIM_COUNT = 4
 
 
-def trim_journal(transaction: Transaction, handles: Handles, last_revision: int) -> None:
-    """Delete the oldest entries up to `last_revision`, a few of them. Raises lmdb.Error."""
+def trim_journal(transaction: Transaction, handles: Handles, last_revision: int, bytes_too_many: int) -> int:
+    """Delete the oldest entries, a few of them, up to `last_revision` and further while there are bytes too many; the
+    newest stays. Answers with the bytes deleted. Raises lmdb.Error.
+    """
+    deleted_bytes = 0
     with transaction.cursor(handles[Database.JOURNAL]) as cursor:
+        newest = cursor.key() if cursor.last() else b""
         for _ in range(_JOURNAL_TRIM_COUNT):
-            if not cursor.first() or keys.decode_number(cursor.key()) > last_revision:
-                return
+            if not cursor.first() or cursor.key() == newest:
+                break
+            if keys.decode_number(cursor.key()) > last_revision and deleted_bytes >= bytes_too_many:
+                break
+            deleted_bytes += len(cursor.value()) - CHECKSUM_BYTES
             cursor.delete()
+    return deleted_bytes
 
 
 def trim_requests(transaction: Transaction, handles: Handles, oldest_us: int, count_max: int) -> None:

@@ -9,7 +9,9 @@ import numpy as np
 
 from mien_server.records.store_pb2 import IdentityRecord
 from mien_server.storage import keys
+from mien_server.storage.checksums import row_checksums
 from mien_server.storage.databases import GALLERY_KEYED, Database
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
@@ -18,6 +20,7 @@ from mien_server.storage.values import FaceValue, decode_face
 __all__ = ["find_contradictions"]
 
 _SHOWN_MAX = 3
+_CHECKED_ROWS = 4096
 
 
 def find_contradictions(records: RecordReader, content: SnapshotContent) -> list[str]:
@@ -51,6 +54,9 @@ def _check_gallery(records: RecordReader, state: GalleryState) -> list[str]:
         for key, raw in records.reading.items(Database.FACES, prefix)
     }
     found = [*_check_counts(records, state, identities, faces), *_check_memory(state, faces)]
+    if state.next_expiry_us != first_expiry_us(records.reading, number):
+        found.append("memory and LMDB name different times at which something expires next")
+    found += _check_vectors(state, faces)
     expected = _expected_records(number, identities, faces)
     for database, pairs in expected.items():
         there = set(records.reading.items(database, prefix))
@@ -93,6 +99,18 @@ def _check_memory(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[
         yield "the identity numbers in memory are not those of the faces"
 
 
+def _check_vectors(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[str]:
+    ordinals = sorted(ordinal for ordinal in faces if ordinal < state.counts.row_count)
+    vectors = state.mapping.rows(state.counts.row_count)
+    damaged: list[int] = []
+    for start in range(0, len(ordinals), _CHECKED_ROWS):
+        some = ordinals[start : start + _CHECKED_ROWS]
+        expected = np.array([faces[ordinal].vector_checksum for ordinal in some], dtype=np.uint64)
+        damaged += np.array(some)[row_checksums(vectors[some]) != expected].tolist()
+    if damaged:
+        yield f"{len(damaged)} vectors are damaged, such as rows {damaged[:_SHOWN_MAX]}"
+
+
 def _expected_records(
     number: int, identities: dict[str, IdentityRecord], faces: dict[int, FaceValue]
 ) -> dict[Database, set[tuple[bytes, bytes]]]:
@@ -111,6 +129,11 @@ def _expected_records(
         Database.IDENTITY_FACES: set(),
         Database.FACE_DIGESTS: set(),
         Database.FACE_LABEL_INDEX: set(),
+        Database.EXPIRY: {
+            (keys.encode_expiry(number, record.expire_time_us, keys.EXPIRY_IDENTITY, record.number), b"")
+            for record in identities.values()
+            if record.expire_time_us
+        },
     }
     for ordinal, face in faces.items():
         raw = keys.encode_number(ordinal)
@@ -118,6 +141,9 @@ def _expected_records(
         expected[Database.FACE_IDS].add((keys.encode_text(number, face.face_id), raw))
         expected[Database.IDENTITY_FACES].add((keys.encode_pair(number, face.identity_number, ordinal), b""))
         expected[Database.FACE_DIGESTS].add((digest_key, raw))
+        if face.expire_time_us:
+            expiry = keys.encode_expiry(number, face.expire_time_us, keys.EXPIRY_FACE, ordinal)
+            expected[Database.EXPIRY].add((expiry, b""))
         for key, value in face.message(raw).labels.items():
             expected[Database.FACE_LABEL_INDEX].add((keys.encode_labelled(number, key, value, ordinal), b""))
     return expected

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
@@ -10,11 +11,24 @@ from typing import TypeAlias
 
 import lmdb
 
-from mien_server.errors import InternalError
+from mien_server.errors import CorruptStore, InternalError
+from mien_server.storage.checksums import CHECKSUM_BYTES, is_record_whole, record_with_checksum, records_with_checksum
 from mien_server.storage.lmdb_errors import translated_read_error
 from mien_server.storage.options import StoreOptions
 
-__all__ = ["GALLERY_KEYED", "Database", "Handles", "Reading", "Transaction", "open_databases", "open_environment"]
+__all__ = [
+    "GALLERY_KEYED",
+    "Database",
+    "Handles",
+    "Reading",
+    "Transaction",
+    "corrupt",
+    "open_databases",
+    "open_environment",
+    "put",
+    "put_many",
+    "stored_value",
+]
 
 Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
@@ -38,6 +52,9 @@ class Database(enum.StrEnum):
     REQUESTS = "requests"
     REQUEST_TIMES = "request_times"
     OPERATIONS = "operations"
+    EXPIRY = "expiry"
+    ERASURES = "erasures"
+    SNAPSHOTS = "snapshots"
 
 
 # Databases whose keys start with a gallery number and that grow with its identities and faces.
@@ -50,7 +67,19 @@ GALLERY_KEYED = (
     Database.FACE_DIGESTS,
     Database.IDENTITY_LABEL_INDEX,
     Database.FACE_LABEL_INDEX,
+    Database.EXPIRY,
 )
+
+# Databases whose values have a checksum. The others hold keys alone, or numbers that follow from `faces`.
+_CHECKED = frozenset(Database) - {
+    Database.IDENTITY_FACES,
+    Database.FACE_DIGESTS,
+    Database.IDENTITY_LABEL_INDEX,
+    Database.FACE_LABEL_INDEX,
+    Database.REQUEST_TIMES,
+    Database.EXPIRY,
+}
+_SEEDS: Mapping[Database, int] = {database: zlib.crc32(database.value.encode()) for database in _CHECKED}
 
 # One digest has several ordinals when the duplicate was allowed.
 _SEVERAL_VALUES = frozenset({Database.FACE_DIGESTS})
@@ -93,10 +122,47 @@ def open_databases(environment: lmdb.Environment) -> Handles:
         }
 
 
-class Reading:
-    """Reads of one transaction, lmdb's errors translated. What it returns are copies.
+def corrupt(database: Database, key: bytes, what: str, reason: str | None = None) -> CorruptStore:
+    """The error for a record that contradicts the rest: names the database and the key."""
+    return CorruptStore(
+        f"meta/: database {database}, key {key.hex()}: {what}; restore the store from a copy",
+        reason=reason,
+        metadata={"database": database.value, "key": key.hex()},
+    )
 
-    One thread at a time. After `end` every read raises InternalError.
+
+def stored_value(database: Database, key: bytes, raw: bytes) -> bytes:
+    """The value in the bytes that LMDB has for a key.
+
+    Raises:
+        CorruptStore: RECORD_DAMAGED, its checksum is wrong.
+    """
+    seed = _SEEDS.get(database)
+    if seed is None:
+        return raw
+    if not is_record_whole(seed, key, raw):
+        raise corrupt(database, key, "the record's checksum is wrong", "RECORD_DAMAGED")
+    return raw[:-CHECKSUM_BYTES]
+
+
+def put(transaction: Transaction, handles: Handles, database: Database, key: bytes, value: bytes) -> None:
+    """Put one record, with its checksum where the database has them. Raises lmdb.Error."""
+    seed = _SEEDS.get(database)
+    transaction.put(key, value if seed is None else record_with_checksum(seed, key, value), db=handles[database])
+
+
+def put_many(transaction: Transaction, handles: Handles, database: Database, items: list[tuple[bytes, bytes]]) -> None:
+    """`put` of many, in ascending order of keys the fastest. Raises lmdb.Error."""
+    seed = _SEEDS.get(database)
+    with transaction.cursor(handles[database]) as cursor:
+        cursor.putmulti(items if seed is None else records_with_checksum(seed, items))
+
+
+class Reading:
+    """Reads of one transaction, checksums verified, lmdb's errors translated. What it returns are copies.
+
+    One thread at a time. After `end` every read raises InternalError; a damaged record raises CorruptStore
+    (RECORD_DAMAGED).
     """
 
     __slots__ = ("_handles", "_transaction")
@@ -118,9 +184,10 @@ class Reading:
         """The value of a key (its first one where there can be several), or None."""
         transaction = self._open()
         try:
-            return transaction.get(key, db=self._handles[database])
+            raw = transaction.get(key, db=self._handles[database])
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
+        return None if raw is None else stored_value(database, key, raw)
 
     def get_many(self, database: Database, keys: Iterable[bytes]) -> list[bytes | None]:
         """The value of each key (its first one where there can be several), or None; ascending keys are read fastest.
@@ -129,10 +196,15 @@ class Reading:
         """
         transaction = self._open()
         get, handle = transaction.get, self._handles[database]
+        wanted = list(keys)
         try:
-            return [get(key, None, handle) for key in keys]
+            found = [get(key, None, handle) for key in wanted]
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
+        if database not in _SEEDS:
+            return found
+        pairs = zip(wanted, found, strict=True)
+        return [None if raw is None else stored_value(database, key, raw) for key, raw in pairs]
 
     def items(self, database: Database, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Key and value of every key that has the prefix, ascending, from `start` on. To be consumed at once."""
@@ -141,14 +213,22 @@ class Reading:
             with transaction.cursor(self._handles[database]) as cursor:
                 found = cursor.set_range(start or prefix) if start or prefix else cursor.first()
                 if found:
-                    yield from takewhile(lambda item: item[0].startswith(prefix), cursor.iternext())
+                    for key, raw in takewhile(lambda item: item[0].startswith(prefix), cursor.iternext()):
+                        yield key, stored_value(database, key, raw)
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 
     def chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:
-        """As `items`, in lists of up to `size`, an order of magnitude faster; none is empty."""
+        """As `items`, in lists of up to `size`, several times faster; none is empty."""
+        for chunk in self.raw_chunks(database, prefix, size, start):
+            yield [(key, stored_value(database, key, raw)) for key, raw in chunk]
+
+    def raw_chunks(
+        self, database: Database, prefix: bytes, size: int, start: bytes = b""
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `chunks`, the values as LMDB has them, with their checksums and unverified."""
         transaction = self._open()
         try:
             with transaction.cursor(self._handles[database]) as cursor:

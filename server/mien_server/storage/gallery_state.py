@@ -12,6 +12,7 @@ from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage.changes import AppendedRows, GalleryChange, MovedRows
+from mien_server.storage.expiry import NEVER_US
 from mien_server.storage.vector_file import VectorFile, VectorMapping, grown_capacity
 
 __all__ = ["GalleryDraft", "GalleryState", "LabelFacts"]
@@ -48,6 +49,7 @@ class GalleryState:
         live: uint8 [ceil(row_count / 8)], little-endian bits.
         mapping: room for at least row_count rows.
         relabelled, moved, deleted: see LabelFacts.
+        next_expiry_us: before this time nothing in it has expired.
     """
 
     record: GalleryRecord
@@ -58,6 +60,7 @@ class GalleryState:
     relabelled: int = 0
     moved: int = 0
     deleted: int = 0
+    next_expiry_us: int = NEVER_US
 
     @property
     def facts(self) -> LabelFacts:
@@ -166,7 +169,7 @@ class GalleryDraft:
             bits = (1 << (change.deleted_ordinals & 7)).astype(np.uint8)
             np.bitwise_and.at(self._live, change.deleted_ordinals >> 3, ~bits)
 
-    def finish(self) -> tuple[GalleryState, int | None]:
+    def finish(self, next_expiry_us: int) -> tuple[GalleryState, int | None]:
         """The next state, and the rows to make room for in the file when what it has does not do."""
         assert self._counts.row_count == self._row_count
         mapping = self._base.mapping
@@ -185,6 +188,7 @@ class GalleryDraft:
             relabelled=self._base.relabelled + self._relabels,
             moved=self._base.moved + self._moves,
             deleted=self._base.deleted + self._deletes,
+            next_expiry_us=next_expiry_us,
         )
         return state, room
 

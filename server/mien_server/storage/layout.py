@@ -12,7 +12,7 @@ from mien_server.errors import CorruptStore, PreconditionFailed
 
 __all__ = ["FORMAT_VERSION", "Layout", "StoreFormat", "folder_name", "read_or_make_format", "sync_folder"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _FORMAT_NAME = "mien-store"
 _FORMAT_BYTES_MAX = 4096
 # What making a store leaves when it is cut off before there is a FORMAT.
@@ -85,7 +85,7 @@ def read_or_make_format(layout: Layout) -> StoreFormat:
     """Read FORMAT, or write one where the folder is empty. The caller holds the lock.
 
     Raises:
-        PreconditionFailed: NOT_A_STORE, a folder with other things in it; STORE_FORMAT_TOO_NEW.
+        PreconditionFailed: NOT_A_STORE, a folder with other things in it; STORE_FORMAT_TOO_NEW; STORE_FORMAT_OLD.
         CorruptStore: a FORMAT that cannot be read.
     """
     try:
@@ -107,6 +107,13 @@ def read_or_make_format(layout: Layout) -> StoreFormat:
             f"{layout.root}: the store has format {store_format.version}, this release reads up to {FORMAT_VERSION}; "
             f"use a release that reads format {store_format.version}",
             reason="STORE_FORMAT_TOO_NEW",
+            metadata={"format_version": str(store_format.version)},
+        )
+    if store_format.version < FORMAT_VERSION:
+        raise PreconditionFailed(
+            f"{layout.root}: the store has format {store_format.version}, this release needs {FORMAT_VERSION}; bring "
+            f"it up with: mien-index migrate {layout.root}",
+            reason="STORE_FORMAT_OLD",
             metadata={"format_version": str(store_format.version)},
         )
     return store_format

@@ -16,7 +16,16 @@ from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
 from mien_server.records.policies import VectorType
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage import keys
-from mien_server.storage.databases import Database, Handles, Reading, open_databases, open_environment
+from mien_server.storage.databases import (
+    Database,
+    Handles,
+    Reading,
+    corrupt,
+    open_databases,
+    open_environment,
+    put,
+)
+from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
@@ -24,7 +33,7 @@ from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
-from mien_server.storage.values import corrupt, decode_face_headers
+from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
 __all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
@@ -46,6 +55,7 @@ class OpenedStore:
     environment: lmdb.Environment
     handles: Handles
     snapshots: Snapshots
+    clock: Clock
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:
@@ -69,7 +79,7 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
-        content = _load(layout, store_format.store_id, environment, handles)
+        content, latest_us = _load(layout, store_format.store_id, environment, handles)
         _remove_strays(layout, content)
     except OSError as error:
         _undo(undo)
@@ -80,7 +90,8 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         _undo(undo)
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots)
+    clock = Clock(options.clock_us, latest_us)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock)
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -133,8 +144,8 @@ def _agree_on_store_id(
                 f"{layout.meta}: has no records, but there are vectors beside it; restore it from a copy"
             )
         with environment.begin(write=True) as transaction:
-            transaction.put(keys.META_STORE_ID, store_format.store_id.encode(), db=handles[Database.META])
-            transaction.put(keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION), db=handles[Database.META])
+            put(transaction, handles, Database.META, keys.META_STORE_ID, store_format.store_id.encode())
+            put(transaction, handles, Database.META, keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION))
     elif found != store_format.store_id:
         raise CorruptStore(
             f"{layout.meta}: belongs to store {found}, and FORMAT names store {store_format.store_id}; restore both "
@@ -142,7 +153,10 @@ def _agree_on_store_id(
         )
 
 
-def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles) -> SnapshotContent:
+def _load(
+    layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles
+) -> tuple[SnapshotContent, int]:
+    """The store as it was closed, and the time of its last commit in microseconds."""
     with environment.begin() as transaction:
         records = RecordReader(Reading(transaction, handles))
         galleries = {}
@@ -152,9 +166,13 @@ def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles:
             check_vector_file(file, counts.row_count)
             identity_numbers, live = _scan_faces(records, record.number, counts)
             mapping = VectorMapping(file, counts.row_count)
-            galleries[record.number] = GalleryState(record, counts, identity_numbers, live, mapping)
+            next_expiry_us = first_expiry_us(records.reading, record.number)
+            galleries[record.number] = GalleryState(
+                record, counts, identity_numbers, live, mapping, next_expiry_us=next_expiry_us
+            )
         numbers = {state.record.name: number for number, state in galleries.items()}
-        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        content = SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        return content, records.latest_time_us()
 
 
 def _scan_faces(
@@ -165,7 +183,8 @@ def _scan_faces(
     is_live = np.zeros(counts.row_count, dtype=np.bool_)
     prefix = keys.encode_gallery(gallery_number)
     face_count = 0
-    for chunk in records.reading.chunks(Database.FACES, prefix, _SCAN_FACES):
+    # Their checksums are verified when they are read to be answered: here that would double the time.
+    for chunk in records.reading.raw_chunks(Database.FACES, prefix, _SCAN_FACES):
         found, values = zip(*chunk, strict=True)
         ordinals = keys.decode_trailing_numbers(found)
         headers = decode_face_headers(values, found)

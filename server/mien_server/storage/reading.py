@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import NamedTuple, TypeGuard
 
@@ -15,12 +15,13 @@ from mien_server.records.store_pb2 import (
     GalleryCounts,
     GalleryRecord,
     IdentityRecord,
+    JournalEntry,
     OperationRecord,
     RequestRecord,
 )
 from mien_server.storage import keys
-from mien_server.storage.databases import Database, Reading
-from mien_server.storage.values import FaceValue, corrupt, decode_face, decode_message, decode_messages
+from mien_server.storage.databases import Database, Reading, corrupt
+from mien_server.storage.values import FaceValue, decode_face, decode_message, decode_messages
 
 __all__ = ["People", "RecordReader", "gallery_not_found"]
 
@@ -263,6 +264,22 @@ class RecordReader:
         """The revision this transaction sees; 0 in a new store."""
         raw = self.reading.get(Database.META, keys.META_REVISION)
         return 0 if raw is None else _number(Database.META, keys.META_REVISION, raw)
+
+    def latest_time_us(self) -> int:
+        """The time of the last commit that advanced the revision, microseconds since 1970 UTC; 0 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_TIME)
+        return 0 if raw is None else _number(Database.META, keys.META_TIME, raw)
+
+    def journal_bytes(self) -> int:
+        """Bytes that the entries of the journal take; 0 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_JOURNAL_BYTES)
+        return 0 if raw is None else _number(Database.META, keys.META_JOURNAL_BYTES, raw)
+
+    def journal(self, first_revision: int) -> Iterator[JournalEntry]:
+        """The entries from that revision on, ascending. To be consumed at once."""
+        start = keys.encode_number(first_revision)
+        for key, raw in self.reading.items(Database.JOURNAL, b"", start):
+            yield decode_message(JournalEntry, raw, Database.JOURNAL, key)
 
     def store_id(self) -> str | None:
         """The store id in LMDB; None when the store was never finished being made."""

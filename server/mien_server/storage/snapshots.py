@@ -20,8 +20,10 @@ import lmdb
 from mien_server.errors import Unavailable
 from mien_server.records.rows import GalleryRows
 from mien_server.storage.databases import Transaction
+from mien_server.storage.expiry import Expired, left_over
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.lmdb_errors import translated_read_error
+from mien_server.storage.reading import RecordReader
 
 __all__ = ["Snapshot", "SnapshotContent", "Snapshots"]
 
@@ -47,6 +49,7 @@ class SnapshotContent:
     galleries: Mapping[int, GalleryState]
     numbers: Mapping[str, int]
     _rows: dict[int, GalleryRows] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _expired: dict[int, Expired] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def rows(self, gallery_number: int) -> GalleryRows:
         """The rows of a gallery that is there, the same object for all views. Raises CorruptStore."""
@@ -54,6 +57,22 @@ class SnapshotContent:
         if rows is None:
             rows = self._rows[gallery_number] = self.galleries[gallery_number].rows(self.revision)
         return rows
+
+    def expired(self, gallery_number: int, records: RecordReader, now_us: int) -> Expired | None:
+        """What of a gallery that is there has expired; None when nothing has. The same object until more does.
+
+        Raises:
+            CorruptStore: the vector file cannot be mapped.
+        """
+        state = self.galleries[gallery_number]
+        if now_us < state.next_expiry_us:
+            return None
+        known = self._expired.get(gallery_number)
+        if known is None or now_us >= known.next_us:
+            rows = self.rows(gallery_number)
+            known = left_over(records, gallery_number, rows, state.counts, now_us, known)
+            self._expired[gallery_number] = known
+        return known
 
 
 @dataclass(slots=True, eq=False)

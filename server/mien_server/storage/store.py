@@ -70,15 +70,23 @@ class Store:
         """The revision that a view opened now shows; 0 in a new store."""
         return self._opened.snapshots.current.revision
 
-    def view(self, min_revision: int = 0) -> StoreView:
+    def now_us(self) -> int:
+        """The store's time: the wall clock in microseconds since 1970 UTC, but that it never goes back."""
+        return self._opened.clock.now_us()
+
+    def view(self, min_revision: int = 0, *, shows_expired: bool = False) -> StoreView:
         """A view of the published snapshot, to be entered: `with store.view() as view`.
+
+        Args:
+            shows_expired: for what is derived from rows and kept, such as an index: what has expired is there until
+                it is swept. Otherwise the view shows nothing that had expired when it was entered.
 
         Raises, when entered:
             PreconditionFailed: REVISION_NOT_REACHED, the store is not at `min_revision` yet.
             Unavailable: STORE_CLOSED.
         """
         self._refuse_fork()
-        return StoreView(self._opened, min_revision)
+        return StoreView(self._opened, min_revision, shows_expired=shows_expired)
 
     def submit(self, command: Command[R], *, is_internal: bool = False) -> Future[Committed[R] | Replayed]:
         """Queue a write. The future is done when it is durable and every new view sees it, or with the error.

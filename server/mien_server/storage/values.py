@@ -1,8 +1,8 @@
 """The values of LMDB: the fixed header before a face's record, and protobuf messages, decoded or refused.
 
-A value of `faces` is: identity number u64, time of enrolment i64 (microseconds since 1970 UTC), digest 16 bytes,
-length of the face id u16, all little-endian; the face id; a FaceRecord. What is fixed stands before what is not, so
-that the headers of a million rows are read as one array.
+A value of `faces` is: identity number u64, times of enrolment and of expiry i64 (microseconds since 1970 UTC; an expiry
+of 0: never), checksum of the vector u64, digest 16 bytes, length of the face id u16, all little-endian; the face id; a
+FaceRecord. What is fixed stands before what is not, so that the headers of a million rows are read as one array.
 """
 
 from __future__ import annotations
@@ -16,15 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError, Message
 
-from mien_server.errors import CorruptStore
 from mien_server.records.store_pb2 import FaceRecord
-from mien_server.storage.databases import Database
+from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.keys import DIGEST_BYTES
 
 __all__ = [
     "FACE_HEADER_DTYPE",
     "FaceValue",
-    "corrupt",
     "decode_face",
     "decode_face_headers",
     "decode_face_ids",
@@ -36,28 +34,21 @@ __all__ = [
 
 M = TypeVar("M", bound=Message)
 
-_face_header = struct.Struct(f"<Qq{DIGEST_BYTES}sH")
-encode_face_header: Callable[[int, int, bytes, int], bytes] = _face_header.pack
-"""Header of: identity number, create time in microseconds, digest, length of the face id in bytes."""
+_face_header = struct.Struct(f"<QqqQ{DIGEST_BYTES}sH")
+encode_face_header: Callable[[int, int, int, int, bytes, int], bytes] = _face_header.pack
+"""Header of: identity number, times in microseconds, checksum of the vector, digest, length of the face id."""
 
 FACE_HEADER_DTYPE = np.dtype(
     [
         ("identity_number", "<u8"),
         ("create_time_us", "<i8"),
+        ("expire_time_us", "<i8"),
+        ("vector_checksum", "<u8"),
         ("digest", f"V{DIGEST_BYTES}"),
         ("face_id_length", "<u2"),
     ]
 )
 assert FACE_HEADER_DTYPE.itemsize == _face_header.size
-
-
-def corrupt(database: Database, key: bytes, what: str, reason: str | None = None) -> CorruptStore:
-    """The error for a record that contradicts the rest: names the database and the key."""
-    return CorruptStore(
-        f"meta/: database {database}, key {key.hex()}: {what}; restore the store from a copy",
-        reason=reason,
-        metadata={"database": database.value, "key": key.hex()},
-    )
 
 
 def decode_message(message_type: type[M], raw: bytes, database: Database, key: bytes) -> M:
@@ -90,16 +81,23 @@ def decode_messages(
 
 @dataclass(frozen=True, slots=True)
 class FaceValue:
-    """A value of `faces`, taken apart; `record` is still serialised."""
+    """A value of `faces`, taken apart; `record` is still serialised.
+
+    Attributes:
+        expire_time_us: 0: never.
+        vector_checksum: of the row's vector as stored.
+    """
 
     identity_number: int
     create_time_us: int
+    expire_time_us: int
+    vector_checksum: int
     digest: bytes
     face_id: str
     record: bytes
 
     def message(self, key: bytes) -> FaceRecord:
-        """The record with digest and time of enrolment filled in from the header.
+        """The record with digest and times filled in from the header.
 
         Raises:
             CorruptStore: the record does not decode.
@@ -107,15 +105,22 @@ class FaceValue:
         record = decode_message(FaceRecord, self.record, Database.FACES, key)
         record.digest = self.digest
         record.create_time_us = self.create_time_us
+        record.expire_time_us = self.expire_time_us
         return record
 
 
 def encode_face(face: FaceValue) -> bytes:
     """Inverse of `decode_face`."""
     face_id = face.face_id.encode()
-    return (
-        encode_face_header(face.identity_number, face.create_time_us, face.digest, len(face_id)) + face_id + face.record
+    header = encode_face_header(
+        face.identity_number,
+        face.create_time_us,
+        face.expire_time_us,
+        face.vector_checksum,
+        face.digest,
+        len(face_id),
     )
+    return header + face_id + face.record
 
 
 def decode_face(key: bytes, raw: bytes) -> FaceValue:
@@ -125,11 +130,12 @@ def decode_face(key: bytes, raw: bytes) -> FaceValue:
         CorruptStore: these bytes are no such value.
     """
     try:
-        identity_number, create_time_us, digest, length = _face_header.unpack_from(raw)
+        number, created_us, expires_us, checksum, digest, length = _face_header.unpack_from(raw)
         end = _face_header.size + length
         if end > len(raw):
             raise corrupt(Database.FACES, key, "the value ends within the face id")
-        return FaceValue(identity_number, create_time_us, digest, raw[_face_header.size : end].decode(), raw[end:])
+        face_id = raw[_face_header.size : end].decode()
+        return FaceValue(number, created_us, expires_us, checksum, digest, face_id, raw[end:])
     except (struct.error, UnicodeDecodeError) as error:
         raise corrupt(Database.FACES, key, f"no face: {error}") from error
 

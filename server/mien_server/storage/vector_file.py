@@ -41,6 +41,8 @@ __all__ = [
     "grown_capacity",
     "make_vector_file",
     "trim_vector_file",
+    "vector_damaged",
+    "vector_dtype",
 ]
 
 VectorArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -57,6 +59,11 @@ _DTYPES: dict[VectorType, np.dtype[np.float32] | np.dtype[np.float16]] = {
 }
 
 
+def vector_dtype(vector_type: VectorType) -> np.dtype[np.float32] | np.dtype[np.float16]:
+    """Of a stored component."""
+    return _DTYPES[vector_type]
+
+
 @dataclass(frozen=True, slots=True)
 class VectorFile:
     """Which file, and what its rows are."""
@@ -70,7 +77,7 @@ class VectorFile:
     @property
     def dtype(self) -> np.dtype[np.float32] | np.dtype[np.float16]:
         """Of a stored component."""
-        return _DTYPES[self.vector_type]
+        return vector_dtype(self.vector_type)
 
     @property
     def row_bytes(self) -> int:
@@ -155,6 +162,17 @@ def check_vector_file(file: VectorFile, row_count: int) -> None:
             os.ftruncate(descriptor, committed)
     finally:
         os.close(descriptor)
+
+
+def vector_damaged(file: VectorFile, ordinal: int) -> CorruptStore:
+    """The error for a row whose checksum is wrong: names the file and the place."""
+    offset = file.file_bytes(ordinal)
+    return CorruptStore(
+        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, is not what was enrolled; restore "
+        "the store from a copy",
+        reason="VECTOR_DAMAGED",
+        metadata={"file": str(file.path), "offset": str(offset), "ordinal": str(ordinal)},
+    )
 
 
 def _difference(found: bytes, expected: bytes) -> str:

@@ -24,11 +24,22 @@ class StoreView:
     every read raises InternalError; arrays, records and texts it returned stay valid.
     """
 
-    __slots__ = ("_content", "_galleries", "_min_revision", "_opened", "_records", "_snapshot", "_txn")
+    __slots__ = (
+        "_content",
+        "_galleries",
+        "_min_revision",
+        "_now_us",
+        "_opened",
+        "_records",
+        "_shows_expired",
+        "_snapshot",
+        "_txn",
+    )
 
-    def __init__(self, opened: OpenedStore, min_revision: int) -> None:
+    def __init__(self, opened: OpenedStore, min_revision: int, *, shows_expired: bool) -> None:
         self._opened = opened
         self._min_revision = min_revision
+        self._shows_expired = shows_expired
         self._records: RecordReader | None = None
 
     def __enter__(self) -> Self:
@@ -49,6 +60,8 @@ class StoreView:
                 reason="REVISION_NOT_REACHED",
                 metadata={"revision": str(self._content.revision), "min_revision": str(self._min_revision)},
             )
+        # 0 is before every expiry.
+        self._now_us = 0 if self._shows_expired else self._opened.clock.now_us()
         self._records = RecordReader(Reading(self._txn, self._opened.handles))
         return self
 
@@ -106,7 +119,7 @@ class StoreView:
     def _gallery(self, number: int) -> GalleryView:
         view = self._galleries.get(number)
         if view is None:
-            view = GalleryView(self._content, number, self._reader())
+            view = GalleryView(self._content, number, self._reader(), self._now_us)
             self._galleries[number] = view
         return view
 

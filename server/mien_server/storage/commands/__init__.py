@@ -14,6 +14,7 @@ from mien_server.storage.commands.forget_operations import ForgetOperations
 from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
+from mien_server.storage.commands.remove_expired import RemovedExpired, RemoveExpired
 from mien_server.storage.commands.update_gallery import UpdateGallery
 
 __all__ = [
@@ -34,5 +35,7 @@ __all__ = [
     "Planning",
     "PutIdentity",
     "PutOperation",
+    "RemoveExpired",
+    "RemovedExpired",
     "UpdateGallery",
 ]

@@ -10,13 +10,17 @@ from typing import TypeVar
 import numpy as np
 
 from mien_server.errors import LimitExceeded
-from mien_server.records.store_pb2 import EnrolledRows, GalleryCounts, IdentityRecord, JournalOperation
+from mien_server.records.faces import Float32Array
+from mien_server.records.policies import VectorType
+from mien_server.records.store_pb2 import EnrolledRows, GalleryCounts, GalleryRecord, IdentityRecord, JournalOperation
 from mien_server.storage import keys
 from mien_server.storage.changes import AppendedRows, Changes
+from mien_server.storage.checksums import row_checksums
 from mien_server.storage.commands.enrolment_choice import RowChoice
 from mien_server.storage.commands.enrolment_columns import EnrolmentColumns, IdentitySeed
 from mien_server.storage.databases import Database
 from mien_server.storage.values import encode_face_header
+from mien_server.storage.vector_file import vector_dtype
 
 __all__ = ["EnrolmentChanges"]
 
@@ -24,6 +28,7 @@ T = TypeVar("T")
 
 _IDENTITY_NUMBER_MAX = int(np.iinfo(np.uint32).max)
 _NO_SEED = IdentitySeed()
+_NEVER = (0,)
 
 
 class EnrolmentChanges:
@@ -38,14 +43,16 @@ class EnrolmentChanges:
         new_identity_ids: ids of the identities that are made, in the order of rows.
     """
 
-    def __init__(self, gallery_number: int, counts: GalleryCounts, create_time_us: int, revision: int) -> None:
-        self._number = gallery_number
+    def __init__(self, gallery: GalleryRecord, counts: GalleryCounts, create_time_us: int, revision: int) -> None:
+        self._number = gallery.number
+        self._dtype = vector_dtype(VectorType(gallery.vector_type))
         self._counts = counts
         self._create_time_us = create_time_us
         self._revision = revision
         self._tails: dict[tuple[str, int], bytes] = {}
         self.changes = Changes()
         self.new_identity_ids: list[str] = []
+        self._new_identity_records: list[bytes] = []
 
     def add(self, columns: EnrolmentColumns, choice: RowChoice, seeds: Mapping[str, IdentitySeed]) -> None:
         """Add the rows of the choice.
@@ -61,28 +68,33 @@ class EnrolmentChanges:
         face_ids = _taken(columns.face_ids, rows, is_whole=is_whole)
         first = self._counts.row_count
         ordinals = range(first, first + len(rows))
-        self._faces(
+        vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
+        expire_times_us = _taken(columns.expire_times_us or _NEVER * len(columns.face_ids), rows, is_whole=is_whole)
+        face_values = self._faces(
             ordinals,
             numbers,
             face_ids,
+            vectors,
+            expire_times_us,
             _taken(columns.digests, rows, is_whole=is_whole),
             _taken(columns.records, rows, is_whole=is_whole),
         )
         if columns.face_labels:
             self._face_labels(columns, rows, first)
+        if columns.expire_times_us:
+            self._expiries(expire_times_us, ordinals)
         self._counts.row_count += len(rows)
         self._counts.face_count += len(rows)
         self.changes.put_counts(self._number, self._counts)
-        vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
         appended = AppendedRows(first, vectors, np.array(numbers, dtype=np.uint32))
         self.changes.change(self._number).appended = appended
         entry = EnrolledRows(
             gallery_number=self._number,
             first_ordinal=first,
-            identity_numbers=numbers,
-            face_ids=face_ids,
             first_new_identity_number=self._counts.next_identity_number - len(self.new_identity_ids),
+            face_values=face_values,
             new_identity_ids=self.new_identity_ids,
+            new_identity_records=self._new_identity_records,
         )
         self.changes.journal.append(JournalOperation(enroll=entry))
 
@@ -105,6 +117,7 @@ class EnrolmentChanges:
                     added = keys.encode_labelled(self._number, key, label, next_number)
                     self.changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
                 self.new_identity_ids.append(identity_id)
+                self._new_identity_records.append(value)
                 next_number += 1
             else:
                 numbers[identity_id] = record.number
@@ -145,15 +158,22 @@ class EnrolmentChanges:
         ordinals: range,
         numbers: list[int],
         face_ids: Sequence[str],
+        vectors: Float32Array,
+        expire_times_us: Sequence[int],
         digests: Sequence[bytes],
         records: Sequence[bytes],
-    ) -> None:
+    ) -> list[bytes]:
+        """Put the faces; answers with their values."""
         gallery, time_us, header = self._number, self._create_time_us, encode_face_header
+        checksums = row_checksums(vectors.astype(self._dtype, copy=False)).tolist()
         prefix = keys.encode_gallery(gallery)
         raw_ids = [face_id.encode() for face_id in face_ids]
         raw_ordinals = list(map(keys.encode_number, ordinals))
-        columns = zip(numbers, digests, raw_ids, records, strict=True)
-        values = [header(number, time_us, digest, len(raw)) + raw + record for number, digest, raw, record in columns]
+        columns = zip(numbers, expire_times_us, checksums, digests, raw_ids, records, strict=True)
+        values = [
+            header(number, time_us, expires_us, checksum, digest, len(raw)) + raw + record
+            for number, expires_us, checksum, digest, raw, record in columns
+        ]
         put_many = self.changes.put_many
         put_many(Database.FACES, [prefix + raw for raw in raw_ordinals], values)
         put_many(Database.FACE_IDS, [prefix + raw for raw in raw_ids], raw_ordinals)
@@ -161,6 +181,13 @@ class EnrolmentChanges:
         put_many(Database.IDENTITY_FACES, keys.encode_pair_many(gallery, numbers, ordinals), none)
         digest_keys = map(keys.encode_digest_key, repeat(gallery, len(ordinals)), numbers, digests)
         put_many(Database.FACE_DIGESTS, digest_keys, raw_ordinals)
+        return values
+
+    def _expiries(self, expire_times_us: Sequence[int], ordinals: range) -> None:
+        times = [time_us for time_us in expire_times_us if time_us]
+        expiring = [ordinal for ordinal, time_us in zip(ordinals, expire_times_us, strict=True) if time_us]
+        expiries = keys.encode_expiry_many(self._number, times, keys.EXPIRY_FACE, expiring)
+        self.changes.put_many(Database.EXPIRY, expiries, [b""] * len(expiries))
 
     def _face_labels(self, columns: EnrolmentColumns, rows: Sequence[int], first_ordinal: int) -> None:
         for ordinal, row in enumerate(rows, first_ordinal):
