@@ -8,7 +8,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -37,14 +37,29 @@ class ServerProcess:
         crash_at: the named step at which it kills itself; see `mien_server.storage.steps`. Its address is empty when
             that comes before it is ready.
         environment: variables beside those of this process.
+        prefix: a command that runs the server.
     """
 
     def __init__(
-        self, data: Path, *settings: str, crash_at: str = "", environment: Mapping[str, str] | None = None
+        self,
+        data: Path,
+        *settings: str,
+        crash_at: str = "",
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
     ) -> None:
         self.data = data
         self.log_path = data.with_name(f"{data.name}.log")
-        command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(data), "--listen", "127.0.0.1:0"]
+        command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "mien_server.cli.main",
+            "--data",
+            str(data),
+            "--listen",
+            "127.0.0.1:0",
+        ]
         for setting in settings:
             command += ["--set", setting]
         with self.log_path.open("ab") as log:

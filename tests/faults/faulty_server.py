@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -20,7 +21,7 @@ from tests.unit_rows import nearest, unit_rows
 __all__ = ["DIMENSION", "GALLERY", "FaultyServer"]
 
 GALLERY = "people"
-DIMENSION, ROW_COUNT, PERSON_COUNT = 32, 6000, 900
+DIMENSION, ROW_COUNT, PERSON_COUNT = 32, 16_000, 900
 ROWS = unit_rows(ROW_COUNT, DIMENSION, 23)
 READER_COUNT = 6
 SIMILARITY_TOLERANCE = 1e-5
@@ -34,12 +35,23 @@ class FaultyServer:
         data: the store, made here.
         faults: the switch; None for faults of another kind.
         settings: of the server.
+        prefix: a command that runs the server.
+        outside: where the store is found from outside, when `prefix` leads to mounts of its own.
     """
 
-    def __init__(self, data: Path, faults: Faults | None, *settings: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        faults: Faults | None,
+        *settings: str,
+        prefix: Sequence[str] = (),
+        outside: Path | None = None,
+    ) -> None:
         self.data = data
+        self._outside = outside or data
         self._faults = faults
-        self.process = ServerProcess(data, *settings, environment=None if faults is None else faults.environment)
+        environment = None if faults is None else faults.environment
+        self.process = ServerProcess(data, *settings, environment=environment, prefix=prefix)
         self.client: Client = self.process.client()
         self.acknowledged_count = 0
         self._request_count = 0
@@ -150,7 +162,7 @@ class FaultyServer:
         """The store, with the server gone, or a copy contradicts itself nowhere and holds what was acknowledged, no
         more and to the bit.
         """
-        with Store.open(data or self.data) as store, store.view() as view:
+        with Store.open(data or self._outside) as store, store.view() as view:
             assert view.check() == []
             gallery = view.gallery(GALLERY)
             ordinals = gallery.live_ordinals(-1, ROW_COUNT)

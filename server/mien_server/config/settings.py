@@ -269,7 +269,7 @@ class StorageSettings(_Section):
 
     map_size_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = Field(
         default=1 << 40,
-        description="Address space of the database, the most its records can take. Costs no disk in advance.",
+        description="Address space of the database at first, doubled when it is full. Costs no disk in advance.",
     )
     group_rows_max: Count = Field(default=8_192, description="Rows that one commit takes at most.")
     group_commands_max: Count = Field(default=1_024, description="Writes that one commit takes at most.")

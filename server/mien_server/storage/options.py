@@ -18,7 +18,7 @@ class StoreOptions:
     """How a store is opened. Every number is a bound; none is taken as memory in advance.
 
     Attributes:
-        map_size_bytes: address space reserved for LMDB, the most its records can ever take. Costs no disk.
+        map_size_bytes: address space reserved for LMDB at first; doubled when the records fill it. Costs no disk.
         group_rows_max: rows that one commit takes at most, one command larger than that excepted.
         group_commands_max: commands that one commit takes at most.
         queue_rows_max: rows waiting for the writer before further writes are refused (WRITE_QUEUE_FULL). A command
