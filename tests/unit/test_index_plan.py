@@ -200,10 +200,23 @@ def test_codes_share_components_evenly(dimension: int, coarse: int, fine: int) -
     assert dimension % coarse == 0 == dimension % fine
 
 
+@pytest.mark.parametrize(
+    ("dimension", "names"),
+    [
+        (1024, ["PCAR256,IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
+        (256, ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
+        (97, ["IVF256,PQ97x4fs", "IVF256,PQ97x4fs residual"]),
+    ],
+)
+def test_coarse_codes_are_made_of_few_directions(dimension: int, names: list[str]) -> None:
+    """Where a coarse code would be of more than four components, vectors are projected first."""
+    assert [one.name for one in candidate_specifications(IndexCode.PQ_FASTSCAN, dimension, 200_000)] == names
+
+
 def test_the_layouts_tried_start_with_the_fastest() -> None:
     """Shorter codes come before longer ones, residuals after, 8 bits last and only where the code is automatic."""
     names = [each.name for each in candidate_specifications(IndexCode.AUTOMATIC, 512, 200_000)]
-    assert names == ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual", "IVF256,SQ8"]
+    assert names == ["PCAR256,IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual", "IVF256,SQ8"]
     assert len(candidate_specifications(IndexCode.PQ_FASTSCAN, 512, 200_000)) == 3
     assert [each.name for each in candidate_specifications(IndexCode.SCALAR_8BIT, 512, 200_000)] == ["IVF256,SQ8"]
 

@@ -23,10 +23,11 @@ __all__ = [
     "Effort",
     "ExactAnswers",
     "SearchedLists",
-    "code_agreement",
+    "code_ranks",
     "exact_answers",
     "ladder_of",
     "measure_efforts",
+    "rescored_steps",
     "standard_error",
     "weighted_share",
 ]
@@ -210,8 +211,7 @@ def _rescored_steps(
     vectors: StoredVectors, index: SearchedLists, probes: ProbeSet, exact: ExactAnswers, threads: int
 ) -> list[int]:
     """Numbers of candidates to try: up to the one from which on more would find hardly anything."""
-    rescored_max = min(max(RESCORED_STEPS[3], int(RESCORED_SHARE_MAX * index.size)), index.size)
-    steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
+    steps = rescored_steps(index.size)
     # Any of them in equal parts, hard and easy ones.
     some = np.linspace(0, len(probes.vectors) - 1, min(DEPTH_PROBES, len(probes.vectors))).astype(np.int64)
     part = ProbeSet(
@@ -295,10 +295,18 @@ def standard_error(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> fl
     return float(np.sqrt(np.sum((weights * excess) ** 2) + np.min(weights) ** 2))
 
 
-def code_agreement(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> float:
-    """Share of probes [n, dimension] whose best row [n] is among the first `depth` by its code, all lists scanned."""
+def code_ranks(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> Int64Array:
+    """At which place, from 0, codes put the best row [n] of each probe, all lists scanned; `depth` where beyond."""
     candidates = index.candidates(probes, depth, index.lists, None, threads)
-    return float(np.mean((candidates == best[:, None]).any(axis=1)))
+    is_best = candidates == best[:, None]
+    ranks: Int64Array = np.where(is_best.any(axis=1), is_best.argmax(axis=1), depth)
+    return ranks
+
+
+def rescored_steps(rows: int) -> list[int]:
+    """Numbers of candidates that may be worth rescoring among so many rows."""
+    rescored_max = min(max(RESCORED_STEPS[3], int(RESCORED_SHARE_MAX * rows)), rows)
+    return [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
 
 
 def _ranks(

@@ -61,6 +61,7 @@ class SegmentedIndex:
         Returns:
             Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
         """
+        probes = self.quantizer.projected(probes, threads)
         if len(self.segments) == 1:
             return self.segments[0].candidates(probes, count, lists, selected, threads)
         nearest = self.quantizer.nearest_lists(probes, lists, threads)
