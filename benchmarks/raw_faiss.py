@@ -115,13 +115,19 @@ class RawFaiss:
 
     def at_effort(self, found: Explanation, k: int, decision_similarity: float) -> RawSearch:
         """The same search as one that the engine explained: its lists and short list, or its stages."""
-        staging = self.manifest.staging if "staged" in found.plan else None
+        staging = self.staging(found)
         if staging is None:
             lists, rescored = found.lists_scanned, found.rows_rescored
             return lambda some, threads: self.search(some, k, lists=lists, rescored=rescored, threads=threads)
         return lambda some, threads: self.search_staged(
             some, k, staging=staging, decision_similarity=decision_similarity, threads=threads
         )
+
+    def staging(self, found: Explanation) -> Staging | None:
+        """The stages that were taken: those whose agreement the engine told."""
+        if "staged" not in found.plan:
+            return None
+        return next(one for one in self.manifest.stagings if one.rank1_agreement == found.recall_estimate)
 
     def exact_best(self, probes: Float32Array, threads: int) -> tuple[Int64Array, Float32Array]:
         """The row of the largest inner product with each probe and that product, both [n], by comparing with all."""

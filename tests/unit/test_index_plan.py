@@ -142,6 +142,20 @@ def test_stages_are_taken_where_they_meet_the_target_for_less(effort: EffortChoi
     assert choose_staging(MANIFEST, effort, choose_step(MANIFEST, effort)) is None
 
 
+@pytest.mark.parametrize(
+    ("target", "taken"), [(0.98, 0), (0.99, 0), (0.994, 1), (0.995, 1), (0.9979, 2), (0.999, 2), (0.9999, None)]
+)
+def test_a_lower_target_gets_the_cheapest_stages_that_surely_meet_it(target: float, taken: int | None) -> None:
+    """Stages that seem to meet a target count only where two standard errors less would do as well."""
+    stagings = [
+        replace(STAGING, rank1_agreement=agreement, standard_error=0.001, milliseconds=milliseconds)
+        for agreement, milliseconds in ((0.9925, 0.1), (0.998, 0.15))
+    ]
+    manifest = replace(STAGED, relaxed_stagings=tuple(stagings))
+    chosen = choose_staging(manifest, effort := EffortChoice(recall_target=target), choose_step(manifest, effort))
+    assert chosen == (None if taken is None else manifest.stagings[taken])
+
+
 def test_stages_spare_exact_search() -> None:
     """Where no step met the target but the stages did, they are taken."""
     manifest = replace(STAGED, ladder=LADDER[:1])

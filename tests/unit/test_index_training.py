@@ -35,6 +35,12 @@ def test_longer_codes_must_cost_clearly_less_or_find_what_shorter_ones_cannot(
     assert is_better(longer, shorter) == better
 
 
+def test_eight_bits_a_component_must_find_far_more() -> None:
+    """They take many times as long as any other code, wherever the others leave something to be found."""
+    assert not is_better(Cost(9e9, 0.0), LACKING, is_scalar=True)
+    assert is_better(Cost(9e9, 0.0), Cost(math.inf, 0.06), is_scalar=True)
+
+
 def layout_of(folder: Path, vectors: Float32Array, recall_target: float = 0.999) -> str:
     rows = rows_in_file(folder / "vectors", vectors)
     job = replace(job_of(rows), default_recall_target=recall_target)

@@ -93,6 +93,7 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
         default_recall_target=job.default_recall_target,
         ladder=measured.ladder,
         staging=measured.staging,
+        relaxed_stagings=measured.relaxed_stagings,
         probe_count=measured.probe_count,
         faiss_version=FAISS_VERSION,
         build_time_us=measured.time_us,

@@ -278,6 +278,18 @@ class InvertedIndex:
         return int(self._handle.ntotal)
 
     @translated
+    def ordinals_of(self, number: int) -> Int64Array:
+        """Ordinals int64 [m] of the rows in one list."""
+        lists = self._handle.invlists
+        count = lists.list_size(number)
+        held: Int64Array = np.empty(0, np.int64)
+        if count:
+            ids = lists.get_ids(number)
+            held = faiss.rev_swig_ptr(ids, count).copy()
+            lists.release_ids(number, ids)
+        return held
+
+    @translated
     def candidates(
         self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
     ) -> Int64Array:

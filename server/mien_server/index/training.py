@@ -47,9 +47,12 @@ RESCORED_SHARE = 0.5
 MISSED_SHARE = 0.5
 """Of what may be missed for a target, what codes may miss; lists miss the rest."""
 
-COST_SHARE_MAX, MISSED_LESS = 0.9, 0.002
-"""A layout of longer codes must cost less than so much of what one of shorter codes does; where none finds enough, it
-must miss so much less."""
+COST_SHARE_MAX = 0.9
+"""A layout of longer codes must cost less than so much of what one of shorter codes does."""
+
+PACKED_GAIN_MIN, SCALAR_GAIN_MIN = 0.002, 0.05
+"""Where none finds enough, it must miss so much less; eight bits a component take many times as long, and must in any
+case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +86,8 @@ def trained_quantizer(
     bases: dict[int, _Basis] = {}
     for specification in specifications:
         # Longer codes that cost too much with the shortest of short lists are not trained.
-        if best is not None and not is_better(Cost(trying.scan_ns(specification), 0.0), best[0]):
+        is_scalar = not specification.subquantizers
+        if best is not None and not is_better(Cost(trying.scan_ns(specification), 0.0), best[0], is_scalar=is_scalar):
             continue
         if specification.directions not in bases:
             bases[specification.directions] = _Basis.of(sample, specification, job)
@@ -91,16 +95,18 @@ def trained_quantizer(
         trained = replace(specification, lists=len(basis.centroids))
         quantizer = basis.quantizer(trained)
         cost = trying.cost(quantizer, trained)
-        if best is None or is_better(cost, best[0]):
+        if best is None or is_better(cost, best[0], is_scalar=is_scalar):
             best = (cost, quantizer, trained)
     assert best is not None
     return best[1], best[2]
 
 
-def is_better(longer: Cost, shorter: Cost) -> bool:
-    """Whether longer codes of this cost are to be preferred to shorter ones of that."""
+def is_better(longer: Cost, shorter: Cost, *, is_scalar: bool = False) -> bool:
+    """Whether longer codes of this cost, perhaps of eight bits a component, are to be preferred to shorter ones."""
+    if is_scalar:
+        return longer.missed < shorter.missed - SCALAR_GAIN_MIN
     if math.isinf(shorter.nanoseconds):
-        return math.isfinite(longer.nanoseconds) or longer.missed < shorter.missed - MISSED_LESS
+        return math.isfinite(longer.nanoseconds) or longer.missed < shorter.missed - PACKED_GAIN_MIN
     return longer.nanoseconds < COST_SHARE_MAX * shorter.nanoseconds
 
 
