@@ -10,10 +10,11 @@ from typing import Any
 from mien_server.errors import Conflict, InternalError, MienError
 from mien_server.records.store_pb2 import JournalEntry, JournalOperation, RequestRecord
 from mien_server.storage import keys
+from mien_server.storage.applying import apply_changes
 from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
-from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
+from mien_server.storage.databases import Database, Reading, Transaction, put
 from mien_server.storage.expiry import Carried, first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
@@ -213,18 +214,7 @@ class Attempt:
         return replay
 
     def _apply(self, changes: Changes) -> None:
-        transaction, handles = self._transaction, self._opened.handles
-        for database, gone in changes.deletes.items():
-            handle = handles[database]
-            for key in sorted(gone):
-                transaction.delete(key, db=handle)
-        for database, pairs in changes.pair_deletes.items():
-            handle = handles[database]
-            for key, value in sorted(pairs):
-                transaction.delete(key, value, db=handle)
-        for database, items in changes.puts.items():
-            items.sort()
-            put_many(transaction, handles, database, items)
+        apply_changes(self._transaction, self._opened.handles, changes)
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)
         if changes.gallery is not None:

@@ -228,6 +228,17 @@ class Snapshots:
         """Whether LMDB may hold a commit that no view shows."""
         return self._failure is not None
 
+    def copy_records(self, transaction: Transaction, descriptor: int) -> None:
+        """Write LMDB's file as a transaction shows it, without free pages, to an open file or pipe.
+
+        Raises:
+            MienError: LMDB cannot read its file, or what is written to refuses.
+        """
+        try:
+            self._environment.copyfd(descriptor, compact=True, txn=transaction)
+        except lmdb.Error as error:
+            raise translated_read_error(error, "meta") from error
+
     def oldest_transaction_id(self) -> int:
         """The oldest commit that a view still shows, or the published one."""
         with self._lock:

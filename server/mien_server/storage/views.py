@@ -117,6 +117,15 @@ class StoreView:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
 
+    def copy_records(self, descriptor: int) -> None:
+        """Write a copy of LMDB's file, which shows what the view shows and nothing else, to an open file or pipe.
+
+        Raises:
+            MienError: it cannot be read, or what is written to refuses.
+        """
+        self._reader()
+        self._opened.snapshots.copy_records(self._txn, descriptor)
+
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
         return find_contradictions(self._reader(), self._content)
