@@ -1,4 +1,6 @@
-"""What deleted galleries leave behind, taken out little by little: records a few at a time, files when no view looks.
+"""What the writer does between groups of writes: work that others gave it, and what deleted galleries leave behind.
+
+The latter is taken out little by little: records a few at a time, files when no view looks.
 
 A gallery is gone once its record is; the rest only takes room, for its number is never used again. Deleting a
 million faces in one transaction would hold up every write behind it.
@@ -50,10 +52,11 @@ class Chores:
             OSError, lmdb.Error: it was not done.
             Unavailable: STORAGE_OUTCOME_UNKNOWN, nothing can be written until the store is reopened.
         """
+        is_more_given = self._opened.upkeep.do_one()
         self._remove_files()
         if self._purges:
             self._purge(self._purges[0], _PURGED_KEYS_IDLE if is_idle else _PURGED_KEYS_BUSY)
-        return bool(self._purges)
+        return is_more_given or bool(self._purges)
 
     def _remove_files(self) -> None:
         if not self._files:
@@ -84,6 +87,7 @@ class Chores:
         except BaseException:
             transaction.abort()
             raise
+        self._opened.upkeep.note_commit(keys_max)
         commit(environment, transaction)
         current = self._opened.snapshots.current
         try:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Handles, Reading
 from mien_server.storage.gallery_view import GalleryView
@@ -99,6 +99,19 @@ class StoreView:
     def operations(self) -> list[OperationRecord]:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
+
+    def erasure(self, name: str) -> ErasureRecord | None:
+        """The erasure of that name."""
+        return self._reader().erasure(name)
+
+    def erasures(self) -> list[ErasureRecord]:
+        """Every erasure, the newest first; names ascend with time."""
+        return self._reader().erasures()[::-1]
+
+    @property
+    def records(self) -> RecordReader:
+        """Every record: for work on the store itself."""
+        return self._reader()
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
