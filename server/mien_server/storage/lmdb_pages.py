@@ -246,6 +246,8 @@ class _Walk:
 
     def branch_keys(self, tree: Tree) -> Iterator[tuple[int, bytes]]:
         """Keys of a tree's branches with their height. The first child of each branch has none."""
+        if tree.root == _NO_PAGE:
+            return
         level = np.array([tree.root], dtype=np.int64)
         for height in range(tree.depth - 1, 0, -1):
             below = []

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import ErasureScanRecord
 from mien_server.storage.databases import Database
-from mien_server.storage.erasure.scanning import PATTERN_BYTES_MIN, Hit, scan_folder
+from mien_server.storage.erasure.scanning import Hit, is_telling, scan_folder
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
 
@@ -36,7 +36,7 @@ def prove(store: Store, wanted: Sequence[Collection[bytes]]) -> tuple[list[Erasu
     Raises:
         OSError: a file cannot be read.
     """
-    every = {pattern for patterns in wanted for pattern in patterns if len(pattern) >= PATTERN_BYTES_MIN}
+    every = {pattern for patterns in wanted for pattern in patterns if is_telling(pattern)}
     scan = scan_folder(store.path, every)
     with store.view() as view:
         shared = _of_others(view, scan.hits)
@@ -44,7 +44,7 @@ def prove(store: Store, wanted: Sequence[Collection[bytes]]) -> tuple[list[Erasu
     places = sorted({hit.path.relative_to(store.path).as_posix() for hit in scan.hits if hit.pattern in found})
     records = []
     for patterns in wanted:
-        searched = {pattern for pattern in patterns if len(pattern) >= PATTERN_BYTES_MIN}
+        searched = set(filter(is_telling, patterns))
         records.append(
             ErasureScanRecord(
                 file_count=scan.file_count,

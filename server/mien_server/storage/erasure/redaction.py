@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, assert_never
 
 from google.protobuf.message import DecodeError
@@ -16,13 +16,14 @@ from mien_server.records.store_pb2 import (
     FaceRecord,
     IdentityRecord,
     JournalEntry,
+    JournalOperation,
     MovedFaces,
     PutIdentity,
     RequestRecord,
 )
 from mien_server.storage import keys
-from mien_server.storage.keys import NUMBER_BYTES
-from mien_server.storage.values import FaceValue, decode_face
+from mien_server.storage.keys import DIGEST_BYTES, NUMBER_BYTES
+from mien_server.storage.values import FaceValue, decode_face, encode_face
 
 __all__ = ["Erased", "History", "face_texts", "identity_texts", "names", "redact_entry", "redact_request"]
 
@@ -114,7 +115,7 @@ class History:
         owners = self._owners[rows.gallery_number]
         for ordinal, raw in enumerate(rows.face_values, rows.first_ordinal):
             number = int.from_bytes(raw[:NUMBER_BYTES], "little")
-            if raw and number in people:
+            if number in people:
                 owners[ordinal] = number
 
     def _take_moved(self, moved: MovedFaces) -> None:
@@ -128,32 +129,60 @@ class History:
 def redact_entry(entry: JournalEntry, people: Iterable[Erased]) -> bool:
     """Take people out of a journal entry; answers whether they were in it.
 
-    Rows and numbers stay, so that the entries after it still mean what they did. What was taken out is added to what is
-    to be found nowhere afterwards. Raises CorruptStore.
+    Placeholders take their places, so that the entry can still be replayed, and those after it mean what they did: an
+    identity without a name, faces of no origin whose vectors are zeros. What was taken out is added to what is to be
+    found nowhere afterwards. Raises CorruptStore.
     """
-    changed = 0
+    is_changed = False
     for one in people:
         is_named = False
+        kept = []
         for operation in entry.operations:
             match operation.WhichOneof("operation"):
                 case "enroll":
                     is_named |= _redact_rows(operation.enroll, one)
                 case "put_identity":
-                    is_named |= _redact_put(operation.put_identity, one)
+                    put = operation.put_identity
+                    if _is_theirs(put, one):
+                        is_named = True
+                        _redact_put(put, one)
+                        if put.identity.create_time_us != entry.time_us:
+                            # Who is there already may have kept the name, in a snapshot: it is not changed.
+                            continue
                 case _:
-                    continue
-        one.journal_entry_count += is_named
-        changed += is_named
-    return changed > 0
+                    pass
+            kept.append(operation)
+        if is_named:
+            operations = [JournalOperation.FromString(operation.SerializeToString()) for operation in kept]
+            del entry.operations[:]
+            entry.operations.extend(operations)
+            one.journal_entry_count += 1
+        is_changed |= is_named
+    return is_changed
 
 
-def _redact_put(put: PutIdentity, one: Erased) -> bool:
-    if (put.gallery_number, put.identity.number) != (one.gallery_number, one.identity_number) or not put.identity_id:
-        return False
+def _is_theirs(put: PutIdentity, one: Erased) -> bool:
+    is_theirs = (put.gallery_number, put.identity.number) == (one.gallery_number, one.identity_number)
+    return is_theirs and put.identity_id != _placeholder_identity(one.identity_number)
+
+
+def _redact_put(put: PutIdentity, one: Erased) -> None:
     one.texts |= identity_texts(put.identity)
-    put.identity_id = ""
-    put.identity.CopyFrom(IdentityRecord(number=one.identity_number))
-    return True
+    put.identity_id = _placeholder_identity(one.identity_number)
+    _leave_unnamed(put.identity)
+
+
+def _leave_unnamed(identity: IdentityRecord) -> None:
+    identity.ClearField("display_name")
+    identity.ClearField("labels")
+
+
+def _placeholder_identity(number: int) -> str:
+    return f"erased identity {number}"
+
+
+def _placeholder_face(ordinal: int) -> str:
+    return f"erased face {ordinal}"
 
 
 def _redact_rows(rows: EnrolledRows, one: Erased) -> bool:
@@ -163,17 +192,29 @@ def _redact_rows(rows: EnrolledRows, one: Erased) -> bool:
     end = rows.first_ordinal + len(rows.face_values)
     for ordinal in _within(one.ordinals, rows.first_ordinal, end):
         place = ordinal - rows.first_ordinal
-        if raw := rows.face_values[place]:
-            face = decode_face(keys.encode_numbered(rows.gallery_number, ordinal), raw)
+        face = decode_face(keys.encode_numbered(rows.gallery_number, ordinal), rows.face_values[place])
+        if face.face_id != _placeholder_face(ordinal):
             one.face_ids.add(face.face_id)
             one.texts |= face_texts(face)
-            rows.face_values[place] = b""
+            rows.face_values[place] = encode_face(
+                replace(
+                    face,
+                    # That of zeros.
+                    vector_checksum=0,
+                    digest=ordinal.to_bytes(DIGEST_BYTES, "big"),
+                    face_id=_placeholder_face(ordinal),
+                    record=b"",
+                )
+            )
             is_changed = True
     place = one.identity_number - rows.first_new_identity_number
-    if 0 <= place < len(rows.new_identity_ids) and rows.new_identity_ids[place]:
-        one.texts |= identity_texts(IdentityRecord.FromString(rows.new_identity_records[place]))
-        rows.new_identity_ids[place] = ""
-        rows.new_identity_records[place] = b""
+    placeholder = _placeholder_identity(one.identity_number)
+    if 0 <= place < len(rows.new_identity_ids) and rows.new_identity_ids[place] != placeholder:
+        identity = IdentityRecord.FromString(rows.new_identity_records[place])
+        one.texts |= identity_texts(identity)
+        _leave_unnamed(identity)
+        rows.new_identity_ids[place] = placeholder
+        rows.new_identity_records[place] = identity.SerializeToString()
         is_changed = True
     return is_changed
 

@@ -38,7 +38,7 @@ from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work_of
 from mien_server.storage.erasure.proof import prove
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
-from mien_server.storage.erasure.scanning import PATTERN_BYTES_MIN
+from mien_server.storage.erasure.scanning import is_telling
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.scrubbing import write_zeros
 from mien_server.storage.steps import reached
@@ -123,7 +123,7 @@ class ErasureRun:
         cases = [_case(record) for record in pending if record.state == ErasureState.DELETED]
         if cases:
             self._carry_out(cases)
-        done = [*(case.record for case in cases), *(one for one in pending if one.state == ErasureState.RECEIPTED)]
+        done = [record for record in pending if record.state == ErasureState.RECEIPTED]
         if not done:
             return []
         # The lists of what was searched for lie in pages that were freed.
@@ -284,7 +284,7 @@ class ErasureRun:
 
     def _rewrite_parted(self, cases: list[_Case]) -> None:
         """Have no key of theirs left in the branches of trees."""
-        wanted = {pattern for case in cases for pattern in _wanted(case.work) if len(pattern) >= PATTERN_BYTES_MIN}
+        wanted = {pattern for case in cases for pattern in _wanted(case.work) if is_telling(pattern)}
         theirs = {key for case in cases for key in _keys(case.erased)}
         for database in TEXT_KEYED:
             for _ in range(REWRITES_MAX):

@@ -18,12 +18,14 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["PATTERN_BYTES_MIN", "Hit", "Scan", "scan_folder"]
+__all__ = ["PATTERN_BYTES_MIN", "Hit", "Scan", "is_telling", "scan_folder"]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
 PATTERN_BYTES_MIN = 7
 """Shorter ones stand in gigabytes of vectors by chance."""
+PATTERN_VALUES_MIN = 4
+"""Different bytes in a pattern: numbers with their leading zeros stand anywhere."""
 
 HITS_PER_FILE_MAX = 10_000
 
@@ -51,6 +53,11 @@ class Scan:
     file_count: int = 0
     byte_count: int = 0
     hits: list[Hit] = field(default_factory=list)
+
+
+def is_telling(pattern: bytes) -> bool:
+    """Whether finding this pattern means anything."""
+    return len(pattern) >= PATTERN_BYTES_MIN and len(set(pattern)) >= PATTERN_VALUES_MIN
 
 
 def scan_folder(root: Path, patterns: Iterable[bytes]) -> Scan:

@@ -10,7 +10,7 @@ import numpy as np
 from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_sealed
 from mien_server.storage.erasure.proof import prove
-from mien_server.storage.erasure.scanning import PATTERN_BYTES_MIN
+from mien_server.storage.erasure.scanning import is_telling
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
 
@@ -81,7 +81,7 @@ def _check_absence(view: StoreView, receipt: ErasureReceiptRecord, identity_id: 
 
 def _search(store: Store, identity_id: str) -> Iterator[ReceiptCheck]:
     raw = identity_id.encode()
-    if len(raw) < PATTERN_BYTES_MIN:
+    if not is_telling(raw):
         return
     (scan,), places = prove(store, [{raw}])
     searched = f"searched {scan.byte_count} bytes in {scan.file_count} files for the id"
