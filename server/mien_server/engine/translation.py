@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien_server.engine.types import FaceInfo, GalleryInfo, GallerySpec, IdentityInfo, IndexState
+from mien_server.engine.types import (
+    ErasureInfo,
+    ErasureStateKind,
+    FaceInfo,
+    GalleryInfo,
+    GallerySpec,
+    IdentityInfo,
+    IndexState,
+)
 from mien_server.records import store_pb2
 from mien_server.records.faces import Box, FaceAnalysis, Float32Array, Quality, QualityReason
 from mien_server.records.policies import (
@@ -27,6 +35,8 @@ __all__ = [
     "decision_policy_record",
     "enrollment_policy_of",
     "enrollment_policy_record",
+    "erasure_info",
+    "erasure_of",
     "face_info",
     "face_record",
     "gallery_info",
@@ -218,4 +228,24 @@ def face_record(
         detector_score=face.detector_score,
         create_time_us=now_us,
         digest=digest,
+    )
+
+
+def erasure_of(operation: str) -> str:
+    """The name of the erasure that an operation reports."""
+    return "erasures/" + operation.partition("/")[2]
+
+
+def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int) -> ErasureInfo:
+    """An erasure as it stands at a time."""
+    state = ErasureStateKind(record.state)
+    is_done = state is ErasureStateKind.DONE
+    return ErasureInfo(
+        name=record.name,
+        gallery=record.gallery_name,
+        state=state,
+        operation=record.operation,
+        create_time_us=record.create_time_us,
+        is_overdue=not is_done and time_us - record.create_time_us > within_us,
+        receipt=record.receipt if is_done else None,
     )

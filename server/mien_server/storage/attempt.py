@@ -19,7 +19,7 @@ from mien_server.storage.expiry import Carried, first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
-from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey, request_erased
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.steps import reached
@@ -64,6 +64,7 @@ class Attempt:
         self._requests: dict[str, tuple[RequestKey[Any], bytes]] = {}
         self._outcomes: list[MienError | _Result | _Replay] = []
         self._has_puts = False
+        self._changed_keys = 0
         self._now_us = opened.clock.now_us()
         self.touched_galleries: set[int] = set()
         self.deleted_galleries: set[int] = set()
@@ -118,6 +119,7 @@ class Attempt:
     def put_records(self) -> None:
         """Put what belongs to the group as a whole: request ids, journal, revision."""
         handles = self._opened.handles
+        self._opened.upkeep.note_commit(self._changed_keys)
         for request_id, (request, outcome) in self._requests.items():
             record = RequestRecord(
                 fingerprint=request.fingerprint, revision=self.revision, time_us=self._now_us, outcome=outcome
@@ -196,24 +198,32 @@ class Attempt:
                     yield outcome
 
     def _replay(self, request: RequestKey[Any]) -> _Replay | None:
-        """The first answer under this request id, if there is one. Raises Conflict (REQUEST_ID_REUSED)."""
+        """The first answer under this request id, if there is one.
+
+        Raises:
+            Conflict: REQUEST_ID_REUSED, REQUEST_ERASED.
+        """
         if request.request_id in self._requests:
             first, outcome = self._requests[request.request_id]
-            fingerprint, replay = first.fingerprint, _Replay(outcome, None)
+            fingerprint, replay, is_erased = first.fingerprint, _Replay(outcome, None), False
         else:
             record = self._records.request(request.request_id)
             if record is None:
                 return None
             fingerprint, replay = record.fingerprint, _Replay(record.outcome, record.revision)
+            is_erased = record.is_erased
         if fingerprint != request.fingerprint:
             raise Conflict(
                 f"the request id {request.request_id!r} was used for another request; take a new id for each",
                 reason="REQUEST_ID_REUSED",
                 metadata={"request_id": request.request_id},
             )
+        if is_erased:
+            raise request_erased(request.request_id)
         return replay
 
     def _apply(self, changes: Changes) -> None:
+        self._changed_keys += changes.key_count
         apply_changes(self._transaction, self._opened.handles, changes)
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)

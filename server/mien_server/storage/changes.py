@@ -78,6 +78,11 @@ class Changes:
         return bool(self.journal)
 
     @property
+    def key_count(self) -> int:
+        """How many keys are put or deleted."""
+        return sum(len(changed) for part in (self.puts, self.deletes, self.pair_deletes) for changed in part.values())
+
+    @property
     def writes(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.puts or self.deletes or self.pair_deletes)

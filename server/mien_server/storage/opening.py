@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
@@ -33,6 +33,7 @@ from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
+from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
@@ -56,6 +57,7 @@ class OpenedStore:
     handles: Handles
     snapshots: Snapshots
     clock: Clock
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Reading
 from mien_server.storage.gallery_view import GalleryView
@@ -125,6 +125,19 @@ class StoreView:
         """
         self._reader()
         self._opened.snapshots.copy_records(self._txn, descriptor)
+
+    def erasure(self, name: str) -> ErasureRecord | None:
+        """The erasure of that name."""
+        return self._reader().erasure(name)
+
+    def erasures(self) -> list[ErasureRecord]:
+        """Every erasure, the newest first; names ascend with time."""
+        return self._reader().erasures()[::-1]
+
+    @property
+    def records(self) -> RecordReader:
+        """Every record: for work on the store itself."""
+        return self._reader()
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
