@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +13,7 @@ import lmdb
 
 from mien_server.errors import CorruptStore, InternalError
 from mien_server.storage.checksums import CHECKSUM_BYTES, is_record_whole, record_with_checksum, records_with_checksum
+from mien_server.storage.layout import DAMAGE_ADVICE
 from mien_server.storage.lmdb_errors import translated_read_error
 from mien_server.storage.options import StoreOptions
 
@@ -125,7 +126,7 @@ def open_databases(environment: lmdb.Environment) -> Handles:
 def corrupt(database: Database, key: bytes, what: str, reason: str | None = None) -> CorruptStore:
     """The error for a record that contradicts the rest: names the database and the key."""
     return CorruptStore(
-        f"meta/: database {database}, key {key.hex()}: {what}; restore the store from a copy",
+        f"meta/: database {database}, key {key.hex()}: {what}; {DAMAGE_ADVICE}",
         reason=reason,
         metadata={"database": database.value, "key": key.hex()},
     )
@@ -180,6 +181,14 @@ class Reading:
             raise InternalError("a view was used after its end; keep what it returns, not the view")
         return self._transaction
 
+    def entry_count(self, database: Database) -> int:
+        """How many records a database says that it has, of all galleries."""
+        transaction = self._open()
+        try:
+            return int(transaction.stat(self._handles[database])["entries"])
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
     def get(self, database: Database, key: bytes) -> bytes | None:
         """The value of a key (its first one where there can be several), or None."""
         transaction = self._open()
@@ -225,6 +234,24 @@ class Reading:
         for chunk in self.raw_chunks(database, prefix, size, start):
             yield [(key, stored_value(database, key, raw)) for key, raw in chunk]
 
+    def whole_chunks(
+        self,
+        database: Database,
+        prefix: bytes,
+        size: int,
+        on_damage: Callable[[CorruptStore], None],
+        start: bytes = b"",
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `chunks`, without the records that are damaged, which `on_damage` is told; a list may be empty."""
+        for chunk in self.raw_chunks(database, prefix, size, start):
+            whole = []
+            for key, raw in chunk:
+                try:
+                    whole.append((key, stored_value(database, key, raw)))
+                except CorruptStore as error:
+                    on_damage(error)
+            yield whole
+
     def raw_chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -232,7 +259,8 @@ class Reading:
         transaction = self._open()
         try:
             with transaction.cursor(self._handles[database]) as cursor:
-                items = cursor.iternext() if cursor.set_range(start or prefix) else iter(())
+                found = cursor.set_range(start or prefix) if start or prefix else cursor.first()
+                items = cursor.iternext() if found else iter(())
                 while chunk := list(islice(items, size)):
                     # Keys ascend: when the last one has the prefix, all have.
                     if not chunk[-1][0].startswith(prefix):

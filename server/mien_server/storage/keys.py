@@ -14,13 +14,14 @@ with its number, so that a gallery is one run of keys in each database.
     face_digests          gallery u32, identity number u64, digest 16 bytes    (value, several: ordinal u64)
     identity_label_index  gallery u32, label, identity number u64
     face_label_index      gallery u32, label, ordinal u64
+    expiry                gallery u32, time in microseconds u64, kind u8, ordinal or identity number u64
     journal               revision u64
     requests              request id
     request_times         time in microseconds u64, request id
     operations            name
 
-A label is: length of its key u8, key, length of its value u16, value. The longest key of all takes 4 + 1 + 63 + 2 +
-256 + 8 = 334 of the 511 bytes that LMDB allows.
+A label is: length of its key u8, key, length of its value u16, value. A kind is EXPIRY_FACE or EXPIRY_IDENTITY. The
+longest key of all takes 4 + 1 + 63 + 2 + 256 + 8 = 334 of the 511 bytes that LMDB allows.
 """
 
 from __future__ import annotations
@@ -36,6 +37,8 @@ from mien_server.errors import InvalidArgument, LimitExceeded
 
 __all__ = [
     "DIGEST_BYTES",
+    "EXPIRY_FACE",
+    "EXPIRY_IDENTITY",
     "FACE_ID_BYTES_MAX",
     "GALLERY_BYTES",
     "IDENTITY_ID_BYTES_MAX",
@@ -62,6 +65,7 @@ __all__ = [
     "decode_text",
     "decode_trailing_numbers",
     "encode_digest_key",
+    "encode_expiry",
     "encode_gallery",
     "encode_label",
     "encode_label_key",
@@ -87,6 +91,9 @@ DIGEST_BYTES = 16
 GALLERY_BYTES = 4
 NUMBER_BYTES = 8
 
+EXPIRY_FACE = 1
+EXPIRY_IDENTITY = 2
+
 META_REVISION = b"revision"
 META_STORE_ID = b"store_id"
 META_FORMAT_VERSION = b"format_version"
@@ -99,6 +106,7 @@ _number = struct.Struct(">Q")
 _numbered = struct.Struct(">IQ")
 _pair = struct.Struct(">IQQ")
 _digest_key = struct.Struct(f">IQ{DIGEST_BYTES}s")
+_expiry = struct.Struct(">IQBQ")
 
 
 def encode_gallery(gallery_number: int) -> bytes:
@@ -162,6 +170,11 @@ def decode_digest_key(key: bytes) -> tuple[int, int, bytes]:
     """Gallery number, identity number, digest."""
     gallery_number, identity_number, digest = _digest_key.unpack(key)
     return gallery_number, identity_number, digest
+
+
+def encode_expiry(gallery_number: int, time_us: int, kind: int, number: int) -> bytes:
+    """Key of `expiry`: when a face (its ordinal) or an identity (its number) expires."""
+    return _expiry.pack(gallery_number, time_us, kind, number)
 
 
 def encode_text(gallery_number: int, text: str) -> bytes:
