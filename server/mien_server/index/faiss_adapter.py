@@ -313,6 +313,17 @@ class ListWriter:
         self._handle.remove_ids(_faiss.IDSelectorNot(selector))
 
     @_translated
+    def ordinals(self) -> Int64Array:
+        """The rows in the lists, int64 [size], list after list."""
+        lists = self._handle.invlists
+        parts = [
+            _faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @_translated
     def write(self, path: Path) -> None:
         """Write the rows, without what was trained, to the file, without syncing it."""
         writer = _faiss.FileIOWriter(str(path))

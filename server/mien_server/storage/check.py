@@ -26,7 +26,7 @@ from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_message
 from mien_server.storage.vector_file import VectorArray, VectorFile, VectorMapping, inspect_vector_file
 
-__all__ = ["CheckOptions", "StoreCheck", "find_contradictions"]
+__all__ = ["CheckOptions", "FacesFound", "StoreCheck", "find_contradictions"]
 
 FileOf: TypeAlias = Callable[[GalleryRecord], VectorFile]
 

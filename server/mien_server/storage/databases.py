@@ -23,6 +23,7 @@ __all__ = [
     "Handles",
     "Reading",
     "Transaction",
+    "checked_databases",
     "corrupt",
     "open_databases",
     "open_environment",
@@ -130,6 +131,11 @@ def corrupt(database: Database, key: bytes, what: str, reason: str | None = None
         reason=reason,
         metadata={"database": database.value, "key": key.hex()},
     )
+
+
+def checked_databases() -> tuple[Database, ...]:
+    """Databases whose values have a checksum."""
+    return tuple(_SEEDS)
 
 
 def stored_value(database: Database, key: bytes, raw: bytes) -> bytes:

@@ -48,6 +48,7 @@ class GalleryState:
         live: uint8 [ceil(row_count / 8)], little-endian bits.
         mapping: room for at least row_count rows.
         relabelled, moved, deleted: see LabelFacts.
+        has_quarantine: some faces are damaged, and their rows count as deleted.
     """
 
     record: GalleryRecord
@@ -58,6 +59,7 @@ class GalleryState:
     relabelled: int = 0
     moved: int = 0
     deleted: int = 0
+    has_quarantine: bool = False
 
     @property
     def facts(self) -> LabelFacts:
@@ -89,7 +91,7 @@ class GalleryState:
             vectors=vectors,
             live=self.live,
             identity_numbers=identity_numbers,
-            live_count=self.counts.face_count,
+            live_count=int(np.unpackbits(self.live).sum()) if self.has_quarantine else self.counts.face_count,
             location=self.mapping.file.location,
         )
 
@@ -178,6 +180,7 @@ class GalleryDraft:
             relabelled=self._base.relabelled + self._relabels,
             moved=self._base.moved + self._moves,
             deleted=self._base.deleted + self._deletes,
+            has_quarantine=self._base.has_quarantine,
         )
         return state, room
 

@@ -14,6 +14,7 @@ from mien_server.errors import CorruptStore, PreconditionFailed
 __all__ = [
     "DAMAGE_ADVICE",
     "FORMAT_VERSION",
+    "REPAIR_ADVICE",
     "Layout",
     "StoreFormat",
     "folder_name",
@@ -27,6 +28,11 @@ DAMAGE_ADVICE = (
     "mien-server --serve-damaged"
 )
 """What the message of damage ends with that was met in a store."""
+REPAIR_ADVICE = (
+    "see all that is damaged with mien-index verify, restore the store from a copy, or save what is whole "
+    "with mien-index verify STORE --repair NEW_STORE"
+)
+"""The same for damage without which nothing of a gallery or of the store can be served."""
 _FORMAT_NAME = "mien-store"
 _FORMAT_BYTES_MAX = 4096
 _STORE_ID = re.compile("[0-9a-f]{32}")

@@ -111,6 +111,7 @@ class PageFile:
         flat = np.frombuffer(self._mapped, dtype=np.uint8, count=self.page_count * self.page_bytes)
         self.pages = flat.reshape(self.page_count, self.page_bytes)
         self.faults: list[PageFault] = []
+        self.reached = np.zeros(self.page_count, dtype=np.bool_)
         self.metas = self._read_metas()
         if not self.metas:
             raise self.faults[0]
@@ -191,12 +192,15 @@ class PageFile:
                 raise self._fault(page, "is not a page that a tree can have")
             seen.add(page)
             if depth == 1:
-                yield from self.nodes(page, meta.last_page)
+                found = self.nodes(page, meta.last_page)
+                self.reached[page] = True
+                yield from found
                 return
             children = self.children(page)
         except PageFault as fault:
             self.faults.append(fault)
             return
+        self.reached[page] = True
         for child in children:
             yield from self._walk(meta, child, depth - 1, seen)
 
@@ -274,10 +278,34 @@ class PageFile:
             raise self._fault(page, "a record of it begins outside")
         return raw, offsets
 
-    def holds_leaf(self, page: int) -> bool:
-        """Whether the page looks like one of records."""
-        number, _, flags, _, _ = _head.unpack_from(self.pages[page, : _head.size].tobytes())
-        return bool(number == page and flags & _KINDS == _LEAF)
+    def loose_nodes(self, page: int, last_page: int) -> list[Leaf]:
+        """What may be nodes of a leaf page, whatever number and kind it says; for who knows their checksums.
+
+        Behind the last node may lie the rest of one that was deleted: none is taken whose key does not ascend.
+        """
+        raw = self.raw(page)
+        _, _, _, lower, upper = _head.unpack_from(raw)
+        found: list[Leaf] = []
+        if not _head.size < lower <= upper <= self.page_bytes:
+            return found
+        last_key = b""
+        for offset in struct.unpack_from(f"<{(lower - _head.size) // 2}H", raw, _head.size):
+            if not upper <= offset <= self.page_bytes - _node.size:
+                continue
+            low, high, flags, key_bytes = _node.unpack_from(raw, offset)
+            start, size = offset + _node.size + key_bytes, low | high << 16
+            key = raw[offset + _node.size : start]
+            if key <= last_key:
+                continue
+            last_key = key
+            if flags & _BIG and start + _number.size <= len(raw):
+                try:
+                    found.append(Leaf(key, self._overflow(_number.unpack_from(raw, start)[0], size, last_page), flags))
+                except PageFault:
+                    continue
+            elif start + size <= len(raw):
+                found.append(Leaf(key, raw[start : start + size], flags))
+        return found
 
     def first_and_last_key(self, page: int) -> tuple[bytes, bytes]:
         """The keys at the ends of a leaf page that was found to be sound."""

@@ -28,7 +28,7 @@ from mien_server.errors import CorruptStore
 from mien_server.records.faces import Float32Array
 from mien_server.records.policies import VectorType
 from mien_server.records.rows import VectorFileLocation
-from mien_server.storage.layout import DAMAGE_ADVICE, sync_folder
+from mien_server.storage.layout import DAMAGE_ADVICE, REPAIR_ADVICE, sync_folder
 
 __all__ = [
     "VECTORS_OFFSET",
@@ -171,7 +171,7 @@ def inspect_vector_file(file: VectorFile, row_count: int) -> None:
 
 def _unusable(file: VectorFile, what: str, **metadata: str) -> CorruptStore:
     return CorruptStore(
-        f"{file.path}: {what}; {DAMAGE_ADVICE}",
+        f"{file.path}: {what}; {REPAIR_ADVICE}",
         reason="VECTORS_DAMAGED",
         metadata={"file": str(file.path), **metadata},
     )

@@ -9,8 +9,9 @@ from typing import Self
 from mien_server.errors import InternalError, PreconditionFailed
 from mien_server.records.store_pb2 import OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
-from mien_server.storage.databases import Handles, Reading
+from mien_server.storage.databases import Database, Handles, Reading
 from mien_server.storage.gallery_view import GalleryView
+from mien_server.storage.patrolling import PatrolChunk, patrol_chunk
 from mien_server.storage.reading import RecordReader, gallery_not_found
 from mien_server.storage.snapshots import Snapshots
 
@@ -99,6 +100,10 @@ class StoreView:
     def operations(self) -> list[OperationRecord]:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
+
+    def patrol(self, database: Database, start: bytes, count: int) -> PatrolChunk:
+        """Verify the checksums of up to `count` records of a database from the key `start` on, vectors included."""
+        return patrol_chunk(self._reader(), self._content, database, start, count)
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
