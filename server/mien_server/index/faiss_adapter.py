@@ -229,6 +229,17 @@ class ListWriter:
         self._handle.remove_ids(faiss.IDSelectorNot(selector))
 
     @translated
+    def ordinals(self) -> Int64Array:
+        """The rows in the lists, int64 [size], list after list."""
+        lists = self._handle.invlists
+        parts = [
+            faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @translated
     def write(self, path: Path) -> None:
         """Write the rows, without what was trained, to the file, without syncing it."""
         write_file(path, functools.partial(faiss.write_InvertedLists, self._handle.invlists))

@@ -22,7 +22,7 @@ from mien_server.index.manifest import (
 from mien_server.index.segments import SegmentedIndex
 from mien_server.records.rows import GalleryRows
 
-__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "load_generation"]
+__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "checked_manifest", "load_generation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +79,7 @@ def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation
     Raises:
         GenerationRefused: it is not the gallery's, not of this FAISS, damaged, or newer than the store.
     """
-    manifest = read_manifest(directory)
-    _check_facts(directory, manifest, expected)
-    _check_files(directory, manifest)
+    manifest = checked_manifest(directory, expected)
     try:
         quantizer = Quantizer.read(directory / QUANTIZER_FILE_NAME)
         lists = [_read_lists(directory, quantizer, segment).finish() for segment in manifest.segments]
@@ -96,6 +94,21 @@ def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation
             f"{(manifest.dimension, manifest.lists)}; the generation is built anew"
         )
     return Generation(manifest, SegmentedIndex(quantizer, lists))
+
+
+def checked_manifest(directory: Path, expected: ExpectedGeneration, *, reads_files: bool = True) -> Manifest:
+    """The manifest of the generation in `directory`, which is the gallery's and whose files are what it says.
+
+    Args:
+        reads_files: False compares the files' sizes alone.
+
+    Raises:
+        GenerationRefused: it is not the gallery's, not of this FAISS, damaged, or newer than the store.
+    """
+    manifest = read_manifest(directory)
+    _check_facts(directory, manifest, expected)
+    _check_files(directory, manifest, reads_files=reads_files)
+    return manifest
 
 
 def checked_lists(directory: Path, quantizer: Quantizer, manifest: Manifest, segment: Segment) -> ListWriter:
@@ -143,7 +156,7 @@ def _check_facts(directory: Path, manifest: Manifest, expected: ExpectedGenerati
         )
 
 
-def _check_files(directory: Path, manifest: Manifest) -> None:
+def _check_files(directory: Path, manifest: Manifest, *, reads_files: bool) -> None:
     """Every file is as long and hashes as the manifest says, and there is no other."""
     listed = {file.name for file in manifest.files}
     try:
@@ -153,15 +166,15 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
                 f"{directory} holds {sorted(present)}, its manifest lists {sorted(listed)}; it is built anew"
             )
         for file in manifest.files:
-            _check_file(directory / file.name, file)
+            _check_file(directory / file.name, file, reads_file=reads_files)
     except OSError as error:
         raise GenerationRefused(f"{directory} cannot be read: {error}; the generation is built anew") from error
 
 
-def _check_file(path: Path, file: FileDigest) -> None:
+def _check_file(path: Path, file: FileDigest, *, reads_file: bool = True) -> None:
     # The size is compared first: it is free, and most damage is truncation.
     size_bytes = path.stat().st_size
     if size_bytes != file.size_bytes:
         raise GenerationRefused(f"{path} has {size_bytes} bytes, not {file.size_bytes}; the generation is built anew")
-    if digest_of(path) != file:
+    if reads_file and digest_of(path) != file:
         raise GenerationRefused(f"{path} does not have its manifest's SHA-256; the generation is built anew")
