@@ -88,7 +88,7 @@ def test_one_call_is_served_between_those_of_a_flood(server: Any, slow: Slow, un
     slow.turns.release(THREAD_COUNT + 2)
     assert single.result(TIME_MAX_S).gallery.name == "staff"
     until(lambda: slow.count == THREAD_COUNT + 2)
-    assert _waiting(server) == WAITING_MAX - 4
+    assert WAITING_MAX - 4 <= _waiting(server) <= WAITING_MAX - 3
 
 
 def test_whoever_has_the_most_waiting_is_refused(
@@ -293,10 +293,10 @@ def test_a_call_without_a_message_is_refused(server: Any, refused: Any) -> None:
 
 
 def test_a_connection_has_as_many_calls_as_it_may(server: Any) -> None:
-    """The server says how many calls a connection may have open, which HTTP/2 makes its client keep."""
+    """The server says how many calls a connection may have open."""
     connection = RawConnection(server.address)
     kind, _, _, payload = next(connection.frames())
     assert kind == 4
     settings = np.frombuffer(payload, dtype=[("key", ">u2"), ("value", ">u4")])
-    assert dict(settings.tolist())[3] == 512
+    assert dict(settings.tolist())[3] == 1024
     connection.close()
