@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mien_index_tools.cli import exits
+from mien_index_tools.cli.commands import restore, snapshot
 from mien_index_tools.cli.output import Output
 from mien_server import __version__
 from mien_server.errors import MienError
@@ -16,7 +17,7 @@ from mien_server.errors import MienError
 __all__ = ["main"]
 
 _SIGPIPE_EXIT = 141
-_COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = ()
+_COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (snapshot.add, restore.add)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -10,7 +10,7 @@ Only `faiss_adapter` imports faiss. Nothing here may import storage, embedding, 
 from mien_server.index.build_job import BuildJob
 from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
-from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
+from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest, generation_files
 from mien_server.index.plan import default_agreement, searches_exactly
 from mien_server.index.publish import current_generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.index.rebuild_policy import (
@@ -44,6 +44,7 @@ __all__ = [
     "current_generation",
     "current_or_none",
     "default_agreement",
+    "generation_files",
     "load_generation",
     "measured_again",
     "prune",

@@ -23,6 +23,7 @@ __all__ = [
     "Stage",
     "Staging",
     "digest_of",
+    "generation_files",
     "ladder_of_fields",
     "read_manifest",
     "staging_of_fields",
@@ -189,6 +190,15 @@ class Manifest:
     def to_json(self) -> str:
         """The text of manifest.json."""
         return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1, sort_keys=True)
+
+
+def generation_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that make up the generation in `folder`, its manifest the last.
+
+    Raises:
+        GenerationRefused: its manifest cannot be read.
+    """
+    return (*(file.name for file in read_manifest(folder).files), MANIFEST_FILE_NAME)
 
 
 def digest_of(path: Path) -> FileDigest:
