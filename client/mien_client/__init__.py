@@ -61,12 +61,14 @@ from mien_client._types.galleries import (
 )
 from mien_client._types.operations import (
     AbsentFeature,
+    CreateSnapshotResult,
     GalleryInfo,
     Limits,
     Operation,
     RebuildIndexResult,
     RecipeInfo,
     ServerInfo,
+    Snapshot,
 )
 from mien_client._types.recognition import (
     AnswerInfo,
@@ -134,6 +136,7 @@ __all__ = [
     "Condition",
     "ConditionSubject",
     "Conflict",
+    "CreateSnapshotResult",
     "DeadlineExceeded",
     "Decision",
     "DecisionPolicy",
@@ -200,6 +203,7 @@ __all__ = [
     "SearchAnswer",
     "ServerFailure",
     "ServerInfo",
+    "Snapshot",
     "StageTiming",
     "StreamedIdentifyAnswer",
     "StreamedSearchAnswer",

@@ -39,6 +39,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         build_thread_count=index.build_thread_count or _core_count(),
         operation_age_max_s=settings.storage.operation_age_max_s,
         rebuilds_automatically=index.rebuilds_automatically,
+        snapshot_destinations=settings.snapshots.destinations,
     )
 
 

@@ -21,6 +21,7 @@ from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.operations import Operations
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.recognition import Recognition
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import RecipeInfo, ServerInfo
 from mien_server.storage import Store
 
@@ -42,6 +43,7 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.snapshots = context.snapshots
 
     @classmethod
     def open(cls, data: Path, options: EngineOptions | None = None) -> Engine:
@@ -60,8 +62,11 @@ class Engine:
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
+            snapshots = Snapshots(store, log, indexes, options.snapshot_destinations, _versions())
+            opened.callback(snapshots.close)
             indexes.open()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            snapshots.open()
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), snapshots))
             opened.pop_all()
             return engine
 
@@ -105,6 +110,7 @@ class Engine:
 
     def close(self) -> None:
         """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        self._context.snapshots.close()
         self._context.indexes.close()
         self._context.embedding.close()
         self._context.store.close()
@@ -124,6 +130,11 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
         threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
         notices=recipe.notices,
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of what writes a snapshot."""
+    return {"mien": __version__, **_library_versions()}
 
 
 def _library_versions() -> dict[str, str]:

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -83,7 +84,6 @@ class Indexes:
         self._damaged: set[int] = set()
         self._resting_until_s: dict[int, float] = {}
         self._is_closing = False
-        self._sequence = 0
         self._scheduled_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mien-indexes", daemon=True)
 
@@ -108,6 +108,10 @@ class Indexes:
     def generations(self) -> Mapping[int, Generation]:
         """What serves now, by gallery number; never changes, the next one is another."""
         return self._generations.served
+
+    def holding(self, number: int) -> AbstractContextManager[Generation | None]:
+        """What serves a gallery now, its files kept for the length of the block; None where nothing does."""
+        return self._generations.holding(number)
 
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
@@ -176,11 +180,8 @@ class Indexes:
     def new_operation(self, gallery_number: int, gallery_name: str) -> OperationRecord:
         """A record of a build to come; its name ascends with time."""
         now_us = time.time_ns() // 1000
-        with self._wake:
-            self._sequence += 1
-            name = f"operations/{now_us:016d}-{self._sequence:06d}"
         return OperationRecord(
-            name=name,
+            name=self.log.new_name(now_us),
             kind=OperationKind.REBUILD_INDEX,
             gallery_number=gallery_number,
             gallery_name=gallery_name,

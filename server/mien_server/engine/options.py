@@ -23,6 +23,7 @@ class EngineOptions:
         build_thread_count: cores an index build may use.
         operation_age_max_s: finished operations are forgotten when they are older.
         rebuilds_automatically: whether indexes are built and rebuilt without being asked.
+        snapshot_destinations: folders and URLs that snapshots may be written to, and below; none: no snapshots.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -34,3 +35,4 @@ class EngineOptions:
     build_thread_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     operation_age_max_s: int = 86_400
     rebuilds_automatically: bool = True
+    snapshot_destinations: tuple[str, ...] = ()

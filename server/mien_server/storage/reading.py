@@ -18,6 +18,7 @@ from mien_server.records.store_pb2 import (
     JournalEntry,
     OperationRecord,
     RequestRecord,
+    SnapshotRecord,
 )
 from mien_server.storage import keys
 from mien_server.storage.databases import Database, Reading, corrupt
@@ -253,6 +254,13 @@ class RecordReader:
         return [
             decode_message(OperationRecord, raw, Database.OPERATIONS, key)
             for key, raw in self.reading.items(Database.OPERATIONS, b"")
+        ]
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every snapshot remembered, in the order of names."""
+        return [
+            decode_message(SnapshotRecord, raw, Database.SNAPSHOTS, key)
+            for key, raw in self.reading.items(Database.SNAPSHOTS, b"")
         ]
 
     def next_gallery_number(self) -> int:

@@ -14,6 +14,7 @@ from mien_server.storage.commands.forget_operations import ForgetOperations
 from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
+from mien_server.storage.commands.snapshots import ForgetSnapshot, PutSnapshot
 from mien_server.storage.commands.update_gallery import UpdateGallery
 
 __all__ = [
@@ -27,6 +28,7 @@ __all__ = [
     "EnrollResult",
     "EnrollRows",
     "ForgetOperations",
+    "ForgetSnapshot",
     "IdentitySeed",
     "MoveFaces",
     "MovedFacesResult",
@@ -34,5 +36,6 @@ __all__ = [
     "Planning",
     "PutIdentity",
     "PutOperation",
+    "PutSnapshot",
     "UpdateGallery",
 ]
