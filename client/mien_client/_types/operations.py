@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mien_client._types import enums
+from mien_client._types.erasures import Erasure
 from mien_client._types.galleries import IndexState
 from mien_client.errors import MienClientError
 
@@ -164,6 +165,7 @@ class Operation:
         error: why it failed or was cancelled.
         rebuild_index: the result, when it is a rebuild that succeeded.
         create_snapshot: the result, when it is a snapshot that was taken.
+        erase_identity: the erasure with its receipt, when it is one that succeeded.
     """
 
     name: str
@@ -177,6 +179,7 @@ class Operation:
     error: MienClientError | None
     rebuild_index: RebuildIndexResult | None
     create_snapshot: CreateSnapshotResult | None = None
+    erase_identity: Erasure | None = None
 
     @property
     def is_done(self) -> bool:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from mien_server.engine.context import EngineContext, check_replay
+from mien_server.engine.context import EngineContext, check_replay, now_us
+from mien_server.engine.translation import erasure_info, erasure_of
 from mien_server.engine.types import (
     OperationInfo,
     OperationKind,
@@ -141,18 +142,28 @@ class Operations:
                 self._context.indexes.cancel(name)
             case OperationKind.SNAPSHOT:
                 self._context.snapshots.cancel(name)
+            case OperationKind.ERASE:
+                # What was promised to a person is not taken back.
+                pass
         return self.get(name)
 
     def _info(self, record: OperationRecord) -> OperationInfo:
-        state = OperationState(record.state)
-        index_state = None
+        state, kind = OperationState(record.state), OperationKind(record.kind)
+        index_state = erasure = None
         if state is OperationState.SUCCEEDED:
             with self._context.store.view() as view:
-                gallery = view.gallery_by_number(record.gallery_number)
-                index_state = None if gallery is None else self._context.index_state(gallery)
+                match kind:
+                    case OperationKind.REBUILD_INDEX:
+                        gallery = view.gallery_by_number(record.gallery_number)
+                        index_state = None if gallery is None else self._context.index_state(gallery)
+                    case OperationKind.ERASE:
+                        kept = view.erasure(erasure_of(record.name))
+                        erasure = None if kept is None else erasure_info(kept, now_us(), 0)
+                    case OperationKind.SNAPSHOT:
+                        pass
         return OperationInfo(
             name=record.name,
-            kind=OperationKind(record.kind),
+            kind=kind,
             gallery=record.gallery_name,
             state=state,
             progress=record.progress,
@@ -164,6 +175,7 @@ class Operations:
             result_rows=record.result_rows,
             index_state=index_state,
             result_snapshot=_snapshot_of(record) if record.HasField("result_snapshot") else None,
+            erasure=erasure,
         )
 
 

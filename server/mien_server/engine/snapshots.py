@@ -36,6 +36,8 @@ __all__ = ["Snapshots"]
 
 logger = logging.getLogger(__name__)
 
+_WAIT_SLICE_S = 0.2
+"""How often a snapshot that waits for an erasure looks whether it is still wanted."""
 _TAKING_SHARE = 0.6
 """Of the progress of a snapshot that is verified too."""
 
@@ -181,7 +183,10 @@ class Snapshots:
         def watch_verifying(fraction: float, stage: str) -> None:
             self._note(order.operation, share + (1.0 - share) * fraction, stage)
 
-        with self._reading, ExitStack() as held:
+        while not self._reading.acquire(timeout=_WAIT_SLICE_S):
+            self._note(order.operation, 0.0, "waiting")
+        with ExitStack() as held:
+            held.callback(self._reading.release)
             # Generations first: a view opened after is at least as new as any of them.
             generations = self._held_generations(held)
             taken = take_snapshot(

@@ -16,6 +16,7 @@ from mien_server.storage.commands import (
     DeleteIdentity,
     EnrollResult,
     EnrollRows,
+    EraseFaces,
     ForgetOperations,
     ForgetSnapshot,
     IdentitySeed,
@@ -24,12 +25,17 @@ from mien_server.storage.commands import (
     PutIdentity,
     PutOperation,
     PutSnapshot,
+    RemovedExpired,
+    RemoveExpired,
     UpdateGallery,
 )
+from mien_server.storage.erasure.notes import ErasureState
+from mien_server.storage.erasure.run import ErasureRun
+from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
 from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
 from mien_server.storage.options import StoreOptions
-from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey, request_erased
 from mien_server.storage.postings import Subject, ValueKind
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
@@ -45,6 +51,9 @@ __all__ = [
     "DeletedFacesResult",
     "EnrollResult",
     "EnrollRows",
+    "EraseFaces",
+    "ErasureRun",
+    "ErasureState",
     "Face",
     "FaceHeads",
     "ForgetOperations",
@@ -57,6 +66,9 @@ __all__ = [
     "PutIdentity",
     "PutOperation",
     "PutSnapshot",
+    "ReceiptCheck",
+    "RemoveExpired",
+    "RemovedExpired",
     "Replayed",
     "RequestKey",
     "Store",
@@ -65,4 +77,6 @@ __all__ = [
     "Subject",
     "UpdateGallery",
     "ValueKind",
+    "check_receipt",
+    "request_erased",
 ]

@@ -11,6 +11,7 @@ from mien_server.records.store_pb2 import IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.checksums import row_checksums
 from mien_server.storage.databases import GALLERY_KEYED, Database
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
@@ -53,6 +54,8 @@ def _check_gallery(records: RecordReader, state: GalleryState) -> list[str]:
         for key, raw in records.reading.items(Database.FACES, prefix)
     }
     found = [*_check_counts(records, state, identities, faces), *_check_memory(state, faces)]
+    if state.next_expiry_us != first_expiry_us(records.reading, number):
+        found.append("memory and LMDB name different times at which something expires next")
     found += _check_vectors(state, faces)
     expected = _expected_records(number, identities, faces)
     for database, pairs in expected.items():
@@ -126,6 +129,11 @@ def _expected_records(
         Database.IDENTITY_FACES: set(),
         Database.FACE_DIGESTS: set(),
         Database.FACE_LABEL_INDEX: set(),
+        Database.EXPIRY: {
+            (keys.encode_expiry(number, record.expire_time_us, keys.EXPIRY_IDENTITY, record.number), b"")
+            for record in identities.values()
+            if record.expire_time_us
+        },
     }
     for ordinal, face in faces.items():
         raw = keys.encode_number(ordinal)
@@ -133,6 +141,9 @@ def _expected_records(
         expected[Database.FACE_IDS].add((keys.encode_text(number, face.face_id), raw))
         expected[Database.IDENTITY_FACES].add((keys.encode_pair(number, face.identity_number, ordinal), b""))
         expected[Database.FACE_DIGESTS].add((digest_key, raw))
+        if face.expire_time_us:
+            expiry = keys.encode_expiry(number, face.expire_time_us, keys.EXPIRY_FACE, ordinal)
+            expected[Database.EXPIRY].add((expiry, b""))
         for key, value in face.message(raw).labels.items():
             expected[Database.FACE_LABEL_INDEX].add((keys.encode_labelled(number, key, value, ordinal), b""))
     return expected

@@ -88,14 +88,14 @@ _SEVERAL_VALUES = frozenset({Database.FACE_DIGESTS})
 Handles: TypeAlias = "Mapping[Database, lmdb._Database]"  # noqa: SLF001 - lmdb gives its handles no public name
 
 
-def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
+def open_environment(path: Path, options: StoreOptions, map_size_bytes: int) -> lmdb.Environment:
     """Open or make the environment in the folder `path`. Raises lmdb.Error.
 
     Commits are synced wholly (sync, metasync): an answered write must survive a loss of power.
     """
     return lmdb.open(
         str(path),
-        map_size=options.map_size_bytes,
+        map_size=map_size_bytes,
         max_dbs=len(Database),
         max_readers=options.reader_count_max,
         max_spare_txns=options.ready_reader_count_max,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
@@ -25,6 +25,7 @@ from mien_server.storage.databases import (
     open_environment,
     put,
 )
+from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
@@ -32,10 +33,11 @@ from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
+from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
-__all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
+__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
 
 log = logging.getLogger(__name__)
 
@@ -44,9 +46,9 @@ _SCAN_FACES = 65_536
 _NUMBER_MAX = np.iinfo(np.uint32).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedStore:
-    """Everything that is open."""
+    """Everything that is open. The writer replaces environment and handles when it opens LMDB anew."""
 
     layout: Layout
     store_format: StoreFormat
@@ -54,6 +56,8 @@ class OpenedStore:
     environment: lmdb.Environment
     handles: Handles
     snapshots: Snapshots
+    clock: Clock
+    upkeep: Upkeep = field(default_factory=Upkeep)
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:
@@ -74,10 +78,10 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         store_format = read_or_make_format(layout)
         for folder in (layout.meta, layout.vectors, layout.index):
             folder.mkdir(exist_ok=True)
-        environment, handles = _open_meta(layout, options)
+        environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
-        content = _load(layout, store_format.store_id, environment, handles)
+        content, latest_us = _load(layout, store_format.store_id, environment, handles)
         _remove_strays(layout, content)
     except OSError as error:
         _undo(undo)
@@ -88,7 +92,8 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         _undo(undo)
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots)
+    clock = Clock(options.clock_us, latest_us)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock)
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -114,16 +119,17 @@ def _undo(steps: list[Callable[[], None]]) -> None:
         step()
 
 
-def _open_meta(layout: Layout, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+def open_meta(layout: Layout, options: StoreOptions, map_size_bytes: int) -> tuple[lmdb.Environment, Handles]:
+    """Open LMDB with that much address space, or what its records take already if that is more. Raises MienError."""
     try:
-        environment = open_environment(layout.meta, options)
+        environment = open_environment(layout.meta, options, map_size_bytes)
     except lmdb.Error as error:
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
     try:
         return environment, open_databases(environment)
     except lmdb.Error as error:
         environment.close()
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
 
 
 def _agree_on_store_id(
@@ -149,7 +155,10 @@ def _agree_on_store_id(
         )
 
 
-def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles) -> SnapshotContent:
+def _load(
+    layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles
+) -> tuple[SnapshotContent, int]:
+    """The store as it was closed, and the time of its last commit in microseconds."""
     with environment.begin() as transaction:
         records = RecordReader(Reading(transaction, handles))
         galleries = {}
@@ -159,9 +168,13 @@ def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles:
             check_vector_file(file, counts.row_count)
             identity_numbers, live = _scan_faces(records, record.number, counts)
             mapping = VectorMapping(file, counts.row_count)
-            galleries[record.number] = GalleryState(record, counts, identity_numbers, live, mapping)
+            next_expiry_us = first_expiry_us(records.reading, record.number)
+            galleries[record.number] = GalleryState(
+                record, counts, identity_numbers, live, mapping, next_expiry_us=next_expiry_us
+            )
         numbers = {state.record.name: number for number, state in galleries.items()}
-        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        content = SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        return content, records.latest_time_us()
 
 
 def _scan_faces(

@@ -24,6 +24,7 @@ from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.derived import (
     gallery_created,
     gallery_deleted,
+    put_face_expiries,
     put_face_labels,
     put_faces,
     put_identity_ids,
@@ -63,6 +64,7 @@ class Replay:
         journal_bytes = self._records.journal_bytes() + len(raw)
         self._put(Database.JOURNAL, key, raw)
         self._put(Database.META, keys.META_REVISION, key)
+        self._put(Database.META, keys.META_TIME, keys.encode_number(entry.time_us))
         self._put(Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(journal_bytes))
         self._revision = entry.revision
 
@@ -125,6 +127,7 @@ class Replay:
         if record.number != put_identity.identity.number:
             raise _diverged(planning.revision, f"an identity has number {record.number}, and another in the journal")
         work.replace_labels(record, put_identity.identity.labels)
+        work.set_expire_time(record, put_identity.identity.expire_time_us)
         record.CopyFrom(put_identity.identity)
         work.journal_identity(put_identity.identity_id, record)
         return work.finish()
@@ -144,6 +147,7 @@ class Replay:
         owners = [face.identity_number for face in faces]
         ids = [face.face_id.encode() for face in faces]
         put_faces(changes, number, rows.first_ordinal, owners, ids, [face.digest for face in faces], rows.face_values)
+        put_face_expiries(changes, number, rows.first_ordinal, [face.expire_time_us for face in faces])
         for ordinal, key, face in zip(ordinals, face_keys, faces, strict=True):
             put_face_labels(
                 changes, number, ordinal, decode_message(FaceRecord, face.record, Database.FACES, key).labels

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mien_server.engine.types.erasures import ErasureInfo
 from mien_server.engine.types.galleries import GalleryInfo, IndexState
 from mien_server.errors import MienError
 
@@ -26,6 +27,7 @@ class OperationKind(enum.IntEnum):
 
     REBUILD_INDEX = 1
     SNAPSHOT = 4
+    ERASE = 7
 
 
 class OperationState(enum.IntEnum):
@@ -90,6 +92,7 @@ class OperationInfo:
     result_rows: int
     index_state: IndexState | None
     result_snapshot: SnapshotResult | None = None
+    erasure: ErasureInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,6 +18,7 @@ from mien_server.engine.types import (
     SnapshotSummary,
 )
 from mien_server.rpc.absent import absent_features
+from mien_server.rpc.convert.erasures import erasure_message
 from mien_server.rpc.convert.galleries import index_state_message
 from mien_server.rpc.convert.values import enum_number, timestamp
 from mien_server.rpc.errors import status_of
@@ -27,8 +28,9 @@ __all__ = ["operation_message", "server_info_response", "snapshot_message"]
 
 def operation_message(operation: OperationInfo) -> pb.Operation:
     """Long-running work as a message."""
-    is_rebuilt = operation.state is OperationState.SUCCEEDED and operation.kind is OperationKind.REBUILD_INDEX
     snapshot = operation.result_snapshot
+    has_succeeded = operation.state is OperationState.SUCCEEDED
+    is_rebuild = operation.kind is OperationKind.REBUILD_INDEX
     return pb.Operation(
         name=operation.name,
         kind=enum_number(operation.kind),
@@ -39,8 +41,11 @@ def operation_message(operation: OperationInfo) -> pb.Operation:
         create_time=timestamp(operation.create_time_us),
         end_time=timestamp(operation.end_time_us),
         error=None if operation.error is None else status_of(operation.error),
-        rebuild_index=_rebuild_result(operation) if is_rebuilt else None,
         create_snapshot=None if snapshot is None else _snapshot_result(snapshot),
+        rebuild_index=_rebuild_result(operation) if has_succeeded and is_rebuild else None,
+        erase_identity=None
+        if operation.erasure is None
+        else pb.EraseIdentityResult(erasure=erasure_message(operation.erasure)),
     )
 
 

@@ -46,7 +46,7 @@ class CreateGallery(Command[GalleryRecord]):
             raise LimitExceeded(
                 f"the store has {self.galleries_max} galleries, the most it may; delete one first",
                 reason="GALLERIES_MAX",
-                metadata={"galleries_max": str(self.galleries_max)},
+                metadata={"limit": "galleries_max", "maximum": str(self.galleries_max)},
             )
         number = records.next_gallery_number()
         record = GalleryRecord()

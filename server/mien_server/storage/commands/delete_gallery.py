@@ -8,6 +8,7 @@ from mien_server.errors import PreconditionFailed
 from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.commands.checks import require_version
 from mien_server.storage.commands.derived import gallery_deleted
+from mien_server.storage.commands.expired import counts_left
 
 __all__ = ["DeleteGallery", "DeletedCounts"]
 
@@ -45,7 +46,7 @@ class DeleteGallery(Command[DeletedCounts]):
         """Decide what to write; see `Command.plan`."""
         record = planning.records.gallery(self.name)
         require_version(self.expected_version, record.version, f"gallery {self.name!r}")
-        counts = planning.records.counts(record.number)
+        counts = counts_left(planning.records, record.number, planning.now_us)
         if not self.force and (counts.identity_count or counts.face_count):
             raise PreconditionFailed(
                 f"the gallery {self.name!r} has {counts.identity_count} identities and {counts.face_count} faces; "

@@ -13,6 +13,7 @@ from mien_server.storage.databases import Database
 __all__ = [
     "gallery_created",
     "gallery_deleted",
+    "put_face_expiries",
     "put_face_labels",
     "put_faces",
     "put_identity_ids",
@@ -41,6 +42,16 @@ def put_faces(
     put_many(Database.IDENTITY_FACES, pairs, [b""] * count)
     digest_keys = map(keys.encode_digest_key, repeat(gallery_number, count), identity_numbers, digests)
     put_many(Database.FACE_DIGESTS, digest_keys, raw_ordinals)
+
+
+def put_face_expiries(
+    changes: Changes, gallery_number: int, first_ordinal: int, expire_times_us: Sequence[int]
+) -> None:
+    """Have faces at the ordinals from the first on found by when they expire; 0: never."""
+    expiring = [(ordinal, time_us) for ordinal, time_us in enumerate(expire_times_us, first_ordinal) if time_us]
+    times_us, ordinals = [time_us for _, time_us in expiring], [ordinal for ordinal, _ in expiring]
+    expiries = keys.encode_expiry_many(gallery_number, times_us, keys.EXPIRY_FACE, ordinals)
+    changes.put_many(Database.EXPIRY, expiries, [b""] * len(expiries))
 
 
 def put_face_labels(changes: Changes, gallery_number: int, ordinal: int, labels: Mapping[str, str]) -> None:

@@ -16,6 +16,7 @@ from mien_server.storage import keys
 from mien_server.storage.changes import AppendedRows, Changes
 from mien_server.storage.checksums import row_checksums
 from mien_server.storage.commands.derived import (
+    put_face_expiries,
     put_face_labels,
     put_faces,
     put_identity_ids,
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 _IDENTITY_NUMBER_MAX = int(np.iinfo(np.uint32).max)
 _NO_SEED = IdentitySeed()
+_NEVER = (0,)
 
 
 class EnrolmentChanges:
@@ -72,16 +74,20 @@ class EnrolmentChanges:
         face_ids = _taken(columns.face_ids, rows, is_whole=is_whole)
         first = self._counts.row_count
         vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
+        expire_times_us = _taken(columns.expire_times_us or _NEVER * len(columns.face_ids), rows, is_whole=is_whole)
         face_values = self._faces(
             first,
             numbers,
             face_ids,
             vectors,
+            expire_times_us,
             _taken(columns.digests, rows, is_whole=is_whole),
             _taken(columns.records, rows, is_whole=is_whole),
         )
         if columns.face_labels:
             self._face_labels(columns, rows, first)
+        if columns.expire_times_us:
+            put_face_expiries(self.changes, self._number, first, expire_times_us)
         self._counts.row_count += len(rows)
         self._counts.face_count += len(rows)
         self.changes.put_counts(self._number, self._counts)
@@ -152,6 +158,7 @@ class EnrolmentChanges:
         numbers: list[int],
         face_ids: Sequence[str],
         vectors: Float32Array,
+        expire_times_us: Sequence[int],
         digests: Sequence[bytes],
         records: Sequence[bytes],
     ) -> list[bytes]:
@@ -159,10 +166,10 @@ class EnrolmentChanges:
         time_us, header = self._create_time_us, encode_face_header
         checksums = row_checksums(vectors.astype(self._dtype, copy=False)).tolist()
         raw_ids = [face_id.encode() for face_id in face_ids]
-        columns = zip(numbers, checksums, digests, raw_ids, records, strict=True)
+        columns = zip(numbers, expire_times_us, checksums, digests, raw_ids, records, strict=True)
         values = [
-            header(number, time_us, 0, checksum, digest, len(raw)) + raw + record
-            for number, checksum, digest, raw, record in columns
+            header(number, time_us, expires_us, checksum, digest, len(raw)) + raw + record
+            for number, expires_us, checksum, digest, raw, record in columns
         ]
         put_faces(self.changes, self._number, first_ordinal, numbers, raw_ids, digests, values)
         return values
