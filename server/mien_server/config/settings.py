@@ -80,10 +80,10 @@ class ServerSettings(_Section):
     )
     large_call_count_max: CountOrAutomatic = Field(
         default=0,
-        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for each core.",
+        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for every two cores.",
     )
     calls_per_connection_max: Count = Field(
-        default=512, description="Calls of one connection at once; further ones wait at the client."
+        default=1024, description="Calls of one connection at once; further ones are refused by HTTP/2 (UNAVAILABLE)."
     )
     request_bytes_max: Count = Field(
         default=512 * 1024 * 1024,

@@ -11,7 +11,7 @@ from mien_index_tools.cli.commands.snapshot import place_and_name
 from mien_index_tools.cli.output import Output, counted
 from mien_server.storage.backup import RestoreRequest, restore
 
-__all__ = ["add"]
+__all__ = ["add_restore"]
 
 _EXAMPLES = """\
 examples:
@@ -22,7 +22,7 @@ examples:
 """
 
 
-def add(commands: argparse._SubParsersAction[Any]) -> None:
+def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
     """The arguments."""
     parser = commands.add_parser(
         "restore",

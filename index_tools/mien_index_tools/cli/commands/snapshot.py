@@ -22,12 +22,12 @@ from mien_server.storage.backup import (
     verify_snapshot,
 )
 
-__all__ = ["add", "place_and_name"]
+__all__ = ["add_snapshots", "place_and_name"]
 
 _LIBRARIES = ("mien", "faiss-cpu", "lmdb", "numpy")
 
 
-def add(commands: argparse._SubParsersAction[Any]) -> None:
+def add_snapshots(commands: argparse._SubParsersAction[Any]) -> None:
     """The arguments."""
     take = commands.add_parser("snapshot", help="copy a store to a folder or URL, at its revision")
     take.add_argument("store", type=Path, metavar="STORE", help="the store's folder")
