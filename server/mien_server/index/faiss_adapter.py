@@ -90,10 +90,7 @@ def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
         try:
             return function(*args, **kwargs)
         except MemoryError as error:
-            raise Unavailable(
-                f"FAISS got no memory for {function.__name__}; try again later, or give the process more",
-                reason="OUT_OF_MEMORY",
-            ) from error
+            raise Unavailable("FAISS got no memory; try again later", reason="OUT_OF_MEMORY") from error
         except (RuntimeError, AssertionError, TypeError, ValueError) as error:
             raise InternalError(
                 f"FAISS refused {function.__name__}: {error}; this is a defect, please report it",
@@ -104,11 +101,7 @@ def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
 
 
 def _write_file(path: Path, write: Callable[[Any], None]) -> None:
-    """Have the library write a file through Python's: its own says nothing when the last bytes find no room.
-
-    Raises:
-        OSError: the disk refuses.
-    """
+    """Have the library write through Python's file, for its own is silent when the last bytes find no room."""
     with path.open("wb") as file:
         write(_faiss.PyCallbackIOWriter(file.write))
 
