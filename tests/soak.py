@@ -56,7 +56,10 @@ class SoakReport:
         """One line a minute (or an interval, of a short run), then what came of the abuse."""
         count = min(len(self.resident_mib), len(self.latencies_s))
         per_line = 6 if count > 12 else 1
-        lines = ["| time | RSS MiB, largest | answers | p50 ms | p99 ms | slowest ms |", "| --- | --- | --- | --- | --- | --- |"]
+        lines = [
+            "| time | RSS MiB, largest | answers | p50 ms | p99 ms | slowest ms |",
+            "| --- | --- | --- | --- | --- | --- |",
+        ]
         for start in range(0, count, per_line):
             memory = [one for part in self.resident_mib[start : start + per_line] for one in part]
             waits = [one for part in self.latencies_s[start : start + per_line] for one in part] or [float("nan")]
@@ -99,7 +102,9 @@ class Soak:
             with Client(server.address) as client:
                 client.create_gallery(GALLERY, precomputed="soak", dimension=DIMENSION)
                 ids = [f"person-{number}" for number in range(PEOPLE_COUNT)]
-                assert sum(ack.enrolled_count for ack in client.stream_enroll(GALLERY, row_batches(rows, ids))) == len(ids)
+                assert sum(ack.enrolled_count for ack in client.stream_enroll(GALLERY, row_batches(rows, ids))) == len(
+                    ids
+                )
             command = [sys.executable, "-m", "tests.soak_load", server.address, str(self._seconds)]
             with subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True) as load:
                 self._measure(server, load, rows)

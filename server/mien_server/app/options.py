@@ -39,6 +39,8 @@ def engine_options(settings: Settings) -> EngineOptions:
         search_thread_count=index.search_thread_count or _core_count(),
         build_thread_count=index.build_thread_count or _core_count(),
         operation_age_max_s=settings.storage.operation_age_max_s,
+        sweep_interval_s=settings.storage.sweep_interval_s,
+        erasure_within_s=settings.storage.erasure_within_s,
         rebuilds_automatically=index.rebuilds_automatically,
     )
 

@@ -280,6 +280,12 @@ class StorageSettings(_Section):
     operation_age_max_s: Count = Field(
         default=86_400, description="Seconds for which a finished operation is remembered."
     )
+    sweep_interval_s: Count = Field(
+        default=60, description="Seconds between deletions of what has expired, which nobody finds meanwhile."
+    )
+    erasure_within_s: Annotated[float, Field(gt=0.0)] = Field(
+        default=60.0, description="Seconds after which an erasure that is not done is overdue, and the server says so."
+    )
     reader_count_max: Annotated[int, Field(ge=64)] = Field(default=8_192, description="Reads at once.")
 
 

@@ -13,6 +13,9 @@ from mien_server.config.limits import Limits
 from mien_server.embedding import EmbeddingService, RecipeDescription
 from mien_server.engine.context import EngineContext, now_us
 from mien_server.engine.enrollment import Enrollment
+from mien_server.engine.eraser import Eraser
+from mien_server.engine.erasures import Erasures
+from mien_server.engine.expiring import Sweeper
 from mien_server.engine.faces import Faces
 from mien_server.engine.galleries import Galleries
 from mien_server.engine.identities import Identities
@@ -33,8 +36,9 @@ LIBRARIES = ("faiss-cpu", "lmdb", "numpy", "onnxruntime", "dlib-bin", "pillow", 
 class Engine:
     """Everything that one store can do. Safe from many threads; close it when done, or use it in a `with` block."""
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, eraser: Eraser) -> None:
         self._context = context
+        self._eraser = eraser
         self._start_time_us = now_us()
         self.galleries = Galleries(context)
         self.identities = Identities(context)
@@ -42,6 +46,8 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.sweeper = Sweeper(context.store, context.options.sweep_interval_s)
+        self.erasures = Erasures(context, eraser, self.operations)
 
     @classmethod
     def open(cls, data: Path, options: EngineOptions | None = None) -> Engine:
@@ -61,7 +67,11 @@ class Engine:
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
             indexes.open()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            eraser = Eraser(store, log, indexes, options.erasure_within_s)
+            opened.callback(eraser.close)
+            eraser.start()
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)), eraser)
+            engine.sweeper.start()
             opened.pop_all()
             return engine
 
@@ -101,10 +111,12 @@ class Engine:
 
     def degraded_reasons(self) -> list[str]:
         """Why the store is not as it should be; empty when all is well."""
-        return self._context.indexes.troubles()
+        return [*self._context.indexes.troubles(), *self._eraser.troubles()]
 
     def close(self) -> None:
-        """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        """Stop sweep, erasures, builds and workers, finish writes that were accepted, give the store's lock back."""
+        self.sweeper.close()
+        self._eraser.close()
         self._context.indexes.close()
         self._context.embedding.close()
         self._context.store.close()

@@ -11,6 +11,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -74,6 +75,7 @@ class Indexes:
         self._sealer = Sealer(store, self._generations, self._automatic_policy_of, self._note_seal)
         self._wake = threading.Condition()
         self._requested: dict[int, list[str]] = {}
+        self._drops: dict[int, list[Future[bool]]] = {}
         self._touched: set[int] = set()
         self._settled: set[int] = set()
         self._building: dict[int, str] = {}
@@ -172,15 +174,17 @@ class Indexes:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    def new_operation(self, gallery_number: int, gallery_name: str) -> OperationRecord:
-        """A record of a build to come; its name ascends with time."""
+    def new_operation(
+        self, gallery_number: int, gallery_name: str, kind: OperationKind = OperationKind.REBUILD_INDEX
+    ) -> OperationRecord:
+        """A record of an operation to come; its name ascends with time."""
         now_us = time.time_ns() // 1000
         with self._wake:
             self._sequence += 1
             name = f"operations/{now_us:016d}-{self._sequence:06d}"
         return OperationRecord(
             name=name,
-            kind=OperationKind.REBUILD_INDEX,
+            kind=kind,
             gallery_number=gallery_number,
             gallery_name=gallery_name,
             state=OperationState.PENDING,
@@ -193,6 +197,33 @@ class Indexes:
         with self._wake:
             self._requested.setdefault(gallery_number, []).append(operation)
             self._wake.notify_all()
+
+    def drop_dead(self, gallery_number: int) -> Future[bool]:
+        """Have the codes of rows that are dead now removed, with all older generations; whether there were any.
+
+        A build that somebody asked for ends first.
+        """
+        future: Future[bool] = Future()
+        with self._wake:
+            self._drops.setdefault(gallery_number, []).append(future)
+            self._wake.notify_all()
+        return future
+
+    def _drop_dead(self, number: int) -> None:
+        with self._wake:
+            waiting = self._drops.pop(number, [])
+        if not waiting:
+            return
+        try:
+            were_there = self._sealer.drop_dead(number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must be told
+            if isinstance(error, GenerationRefused):
+                self._damaged.add(number)
+            for future in waiting:
+                future.set_exception(error)
+        else:
+            for future in waiting:
+                future.set_result(were_there)
 
     def cancel(self, operation: str) -> None:
         """Stop a build soon if it runs, at once if it still waits for another to end."""
@@ -268,6 +299,8 @@ class Indexes:
         """The next gallery to look at and the operations that asked for it; None when closing."""
         with self._wake:
             while not self._is_closing:
+                if self._drops:
+                    return next(iter(self._drops)), []
                 if self._requested:
                     number = next(iter(self._requested))
                     self._settled.discard(number)
@@ -277,7 +310,7 @@ class Indexes:
                 ready = self._resting.awake(self._touched)
                 if ready:
                     # Every commit notifies; only what cannot wait may end this.
-                    if not self._wake.wait_for(lambda: self._is_closing or bool(self._requested), SETTLE_S):
+                    if not self._wake.wait_for(self._is_anything_asked, SETTLE_S):
                         self._touched -= ready
                         self._settled = ready
                     continue
@@ -286,6 +319,9 @@ class Indexes:
                     self._scheduled_s = time.monotonic()
                     self._touched |= set(self.generations)
             return None
+
+    def _is_anything_asked(self) -> bool:
+        return self._is_closing or bool(self._requested) or bool(self._drops)
 
     def _policy_of(self, gallery: GalleryView) -> RebuildPolicy:
         policy = gallery.record.index_policy
@@ -299,6 +335,7 @@ class Indexes:
 
     def _handle(self, number: int, operations: list[str]) -> None:
         """Look at one gallery; build when somebody asked or its size wants it."""
+        self._drop_dead(number)
         with self._store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
@@ -408,7 +445,7 @@ class Indexes:
             for operation in operations:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
-                is_closing, is_something_asked = self._is_closing, bool(self._requested)
+                is_closing, is_something_asked = self._is_closing, bool(self._requested or self._drops)
             if operations:
                 is_unwanted = all(map(self.log.is_cancel_requested, operations))
             else:

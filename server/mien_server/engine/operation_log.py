@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from mien_server.engine.types import OperationState
+from mien_server.engine.types import OperationKind, OperationState
 from mien_server.errors import MienError, Overloaded
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import Committed, ForgetOperations, PutOperation, Replayed, RequestKey, Store
@@ -54,15 +54,41 @@ class OperationLog:
                 self._entries.pop(name, None)
 
     def recover(self, now_us: int) -> None:
-        """Mark what a server that is gone left unfinished: it has failed."""
+        """Mark what a server that is gone left unfinished: it has failed, but for erasures, which go on."""
         with self._store.view() as view:
             left = [record for record in view.operations() if not OperationState(record.state).is_done]
         for record in left:
+            if record.kind == OperationKind.ERASE:
+                self.adopt(record)
+                continue
             record.state = OperationState.FAILED
             record.end_time_us = now_us
             record.error_reason = "SERVER_RESTARTED"
             record.error_message = "the server ended before the operation did; start it again"
             self._store.write(PutOperation(record=record), is_internal=True)
+
+    def adopt(self, record: OperationRecord) -> None:
+        """Follow an operation that somebody else keeps in the store."""
+        with self._lock:
+            self._entries[record.name] = OperationEntry(record)
+
+    def drop(self, name: str) -> None:
+        """Follow an operation no more that was not kept after all."""
+        with self._lock:
+            self._entries.pop(name, None)
+
+    def is_followed(self, name: str) -> bool:
+        """Whether this server runs or ran the operation."""
+        with self._lock:
+            return name in self._entries
+
+    def unfinished(self, kind: OperationKind) -> list[OperationRecord]:
+        """Operations of a kind that this server follows and that are not done."""
+        with self._lock:
+            entries = list(self._entries.values())
+        return [
+            one.record for one in entries if one.record.kind == kind and not OperationState(one.record.state).is_done
+        ]
 
     def start(
         self, record: OperationRecord, request: RequestKey[None] | None = None, *, is_internal: bool = False

@@ -143,6 +143,30 @@ class Sealer:
         logger.debug("gallery %d: %s: %d segments", number, reason.value, len(made.manifest.segments))
         return True
 
+    def drop_dead(self, number: int) -> bool:
+        """Make the gallery's generation again without rows that are dead now, whatever its policy; whether it held any.
+
+        For the thread that builds, when it does not: what is being built may hold them too.
+
+        Raises:
+            MienError, OSError: it could not be made.
+        """
+        with self._generations.sealing, self._generations.holding(number) as generation:
+            with self._store.view() as view:
+                gallery = view.gallery_by_number(number)
+                if generation is None or gallery is None:
+                    return False
+                rows = gallery.rows
+            if generation.tombstones(rows) == 0:
+                return False
+            if rows.live_count:
+                made = seal(self._store.index_directory(number), generation, rows, 1, merge_all=True)
+                self._generations.publish(number, made, follows=generation)
+        if not rows.live_count:
+            self._generations.unpublish(number)
+        self._generations.prune(number)
+        return True
+
 
 def caught_up(
     store: Store, generations: Generations, number: int, generation: Generation, policy: RebuildPolicy

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from mien_server.errors import InternalError
 from mien_server.index.bitmaps import set_count
-from mien_server.index.faiss_adapter import FAISS_VERSION, ListWriter, Quantizer
+from mien_server.index.faiss_adapter import ListWriter, Quantizer
+from mien_server.index.faiss_library import FAISS_VERSION
 from mien_server.index.manifest import (
     MANIFEST_FILE_NAME,
     QUANTIZER_FILE_NAME,

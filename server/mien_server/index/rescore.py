@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.index import faiss_adapter
+from mien_server.index import faiss_rows
 from mien_server.index.ranking import NO_ORDINAL, in_order, with_ties_in_order
 from mien_server.index.request import Float32Array, Int64Array
 
@@ -32,7 +32,7 @@ def float32_rows(vectors: StoredVectors, chosen: slice | Int64Array, threads: in
     """These rows as C-contiguous float32; without a copy where a slice of float32 rows is asked for."""
     rows = vectors[chosen]
     if rows.dtype == np.float16:
-        return faiss_adapter.decode_float16(rows, threads)
+        return faiss_rows.decode_float16(rows, threads)
     return np.ascontiguousarray(rows, np.float32)
 
 
@@ -71,7 +71,7 @@ def _best_stored(
 ) -> tuple[Int64Array, Float32Array]:
     """The best candidates in the order FAISS leaves them, equal ones in any; straight from float32 rows."""
     rows = float32_rows(vectors, slice(None), threads)
-    return faiss_adapter.nearest_candidates(probes, rows, candidates, count, threads)
+    return faiss_rows.nearest_candidates(probes, rows, candidates, count, threads)
 
 
 def _best_decoded(
@@ -90,7 +90,7 @@ def _best_decoded(
             near[probe, : some.size] = some
             continue
         rows = np.take(vectors, some, axis=0, out=_scratch(some.size, vectors.shape[1]), mode="clip")
-        places, products = faiss_adapter.near_float16(probes[probe], rows, kept)
+        places, products = faiss_rows.near_float16(probes[probe], rows, kept)
         near[probe] = some[places]
         ruled_out[probe] = products.min()
     ordinals, similarities = _best_of_decoded(vectors, probes, near, count, threads)
@@ -129,7 +129,7 @@ def _best_of_decoded(
         rows, positions = np.unique(candidates[here], return_inverse=True)
         positions = positions.reshape(candidates[here].shape)
         padded = int(rows.size > 0 and rows[0] < 0)
-        numbers, similarities[here] = faiss_adapter.nearest_candidates(
+        numbers, similarities[here] = faiss_rows.nearest_candidates(
             probes[here], float32_rows(vectors, rows[padded:], threads), positions - padded, count, threads
         )
         ordinals[here] = np.where(numbers < 0, NO_ORDINAL, rows[padded + numbers])

@@ -63,9 +63,10 @@ _RESOURCE_TYPES: Mapping[str, str] = {
     "IDENTITY": "mien.v1.Identity",
     "FACE": "mien.v1.Face",
     "OPERATION": "mien.v1.Operation",
+    "ERASURE": "mien.v1.Erasure",
     "RECIPE": "mien.v1.RecipeInfo",
 }
-_RESOURCE_NAME_KEYS = ("face_id", "identity_id", "operation", "recipe", "gallery", "name")
+_RESOURCE_NAME_KEYS = ("face_id", "identity_id", "operation", "erasure", "recipe", "gallery", "name")
 
 _log = logging.getLogger(__name__)
 

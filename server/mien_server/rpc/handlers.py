@@ -146,9 +146,7 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], admi
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def _arrived(
-    bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience
-) -> bytes:
+def _arrived(bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience) -> bytes:
     """The one message of a call."""
     try:
         with patience.arriving(client, context.cancel):

@@ -167,8 +167,7 @@ class Patience:
         return [
             watched
             for watched in self._arriving
-            if now_s - watched.since_s
-            > min(longest_s, HURRIED_S if counts[watched.client] > 1 else HURRIED_SINGLE_S)
+            if now_s - watched.since_s > min(longest_s, HURRIED_S if counts[watched.client] > 1 else HURRIED_SINGLE_S)
         ]
 
     def _overdue_answers(self, now_s: float) -> list[Watched]:

@@ -83,7 +83,7 @@ class Turnstile:
             raise
         if ticket.is_refused:
             raise Overloaded(
-                f"{self._waiting_max} large calls wait; call again after the time in RetryInfo, or ask for less at once",
+                f"{self._waiting_max} large calls wait; call again after the time in RetryInfo, or ask for less",
                 retry_after_s=RETRY_AFTER_S,
                 reason="TOO_MANY_LARGE_CALLS",
                 metadata={"maximum": str(self._waiting_max)},

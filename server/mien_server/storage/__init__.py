@@ -16,6 +16,7 @@ from mien_server.storage.commands import (
     DeleteIdentity,
     EnrollResult,
     EnrollRows,
+    EraseFaces,
     ForgetOperations,
     IdentitySeed,
     MovedFacesResult,
@@ -26,10 +27,13 @@ from mien_server.storage.commands import (
     RemoveExpired,
     UpdateGallery,
 )
+from mien_server.storage.erasure.notes import ErasureState
+from mien_server.storage.erasure.run import ErasureRun
+from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
 from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
 from mien_server.storage.options import StoreOptions
-from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey, request_erased
 from mien_server.storage.postings import Subject, ValueKind
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
@@ -45,6 +49,9 @@ __all__ = [
     "DeletedFacesResult",
     "EnrollResult",
     "EnrollRows",
+    "EraseFaces",
+    "ErasureRun",
+    "ErasureState",
     "Face",
     "FaceHeads",
     "ForgetOperations",
@@ -55,6 +62,7 @@ __all__ = [
     "MovedFacesResult",
     "PutIdentity",
     "PutOperation",
+    "ReceiptCheck",
     "RemoveExpired",
     "RemovedExpired",
     "Replayed",
@@ -65,4 +73,6 @@ __all__ = [
     "Subject",
     "UpdateGallery",
     "ValueKind",
+    "check_receipt",
+    "request_erased",
 ]

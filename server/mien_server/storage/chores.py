@@ -1,4 +1,5 @@
-"""What is done between the writes: vector files whose sync failed are mended, what deleted galleries left is taken out.
+"""What the writer does between groups of writes: work that others gave it, vector files whose sync failed, and what
+deleted galleries leave behind.
 
 A gallery is gone once its record is; the rest only takes room, for its number is never used again. Records go a few at
 a time, files when no view looks: deleting a million faces in one transaction would hold up every write behind it.
@@ -52,10 +53,11 @@ class Chores:
             OutcomeUnknown: it may have been done, and is not shown.
         """
         self._mend_vectors()
+        is_more_given = self._opened.upkeep.do_one()
         self._remove_files()
         if self._purges:
             self._purge(self._purges[0], _PURGED_KEYS_IDLE if is_idle else _PURGED_KEYS_BUSY)
-        return bool(self._purges)
+        return is_more_given or bool(self._purges)
 
     def _mend_vectors(self) -> None:
         galleries = self._opened.snapshots.current.galleries
@@ -97,6 +99,7 @@ class Chores:
         except BaseException:
             transaction.abort()
             raise
+        self._opened.upkeep.note_commit(keys_max)
         current = snapshots.current
         content = SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
         try:

@@ -25,6 +25,7 @@ __all__ = [
     "corrupt",
     "open_databases",
     "open_environment",
+    "open_for_reading",
     "put",
     "put_many",
     "stored_value",
@@ -106,6 +107,35 @@ def open_environment(path: Path, options: StoreOptions, map_size_bytes: int) -> 
         metasync=True,
         lock=True,
     )
+
+
+def open_for_reading(path: Path, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+    """Open the environment in a folder that nobody writes to, leaving everything as it is. Raises lmdb.Error."""
+    environment = lmdb.open(
+        str(path),
+        map_size=options.map_size_bytes,
+        max_dbs=len(Database),
+        subdir=True,
+        create=False,
+        readonly=True,
+        readahead=False,
+        lock=False,
+    )
+    try:
+        # Each in a transaction of its own: handles opened in one for reading end with it.
+        handles = {
+            name: environment.open_db(
+                name.value.encode(),
+                create=False,
+                dupsort=name in _SEVERAL_VALUES,
+                dupfixed=name in _SEVERAL_VALUES,
+            )
+            for name in Database
+        }
+    except lmdb.Error:
+        environment.close()
+        raise
+    return environment, handles
 
 
 def open_databases(environment: lmdb.Environment) -> Handles:

@@ -7,8 +7,9 @@ the snapshot until the next expiry passes.
 
 from __future__ import annotations
 
+import functools
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeAlias
 
@@ -21,7 +22,7 @@ from mien_server.storage import keys
 from mien_server.storage.databases import Database, Reading
 from mien_server.storage.reading import RecordReader
 
-__all__ = ["NEVER_US", "Clock", "Expired", "due_entries", "first_expiry_us", "has_expired", "left_over"]
+__all__ = ["NEVER_US", "Carried", "Clock", "Expired", "due_entries", "first_expiry_us", "has_expired", "left_over"]
 
 NEVER_US = 2**63 - 1
 """Later than every time that can be given."""
@@ -77,31 +78,75 @@ def due_entries(reading: Reading, gallery_number: int, after_us: int, now_us: in
             return
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False)
 class Expired:
     """What of a gallery has expired and is not swept yet, and what is left without it; never changed.
 
     Attributes:
         last_us: when the last of it did.
         next_us: when the next will.
-        ordinals: rows that count no more, int64 [n], ascending.
-        identity_numbers: identities that have expired themselves, int64 [m], ascending.
-        face_counts: by identity number, how many of `ordinals` it has.
-        rows: the gallery's rows, those not live.
+        identity_numbers: identities that have expired themselves, int64 [n], ascending.
+        whole: the gallery's rows with all that is there.
+        rows: the gallery's rows, expired ones not live.
         counts: of what is left.
     """
 
     last_us: int
     next_us: int
-    ordinals: Numbers
     identity_numbers: Numbers
-    face_counts: Mapping[int, int]
+    whole: GalleryRows
     rows: GalleryRows
     counts: GalleryCounts
 
     def hides(self, ordinals: Numbers) -> npt.NDArray[np.bool_]:
-        """Whether each of these rows has expired, bool [n]."""
-        return np.isin(ordinals, self.ordinals)
+        """Whether each of these rows, which are there, has expired, bool [n]."""
+        bits = (self.rows.live[ordinals >> 3] >> (ordinals & 7).astype(np.uint8)) & 1
+        is_hidden: npt.NDArray[np.bool_] = bits == 0
+        return is_hidden
+
+    @functools.cached_property
+    def face_counts(self) -> Mapping[int, int]:
+        """By identity number, how many of its faces have expired."""
+        gone = np.unpackbits(self.whole.live & ~self.rows.live, count=self.whole.row_count, bitorder="little")
+        owners, counts = np.unique(self.whole.identity_numbers[gone.view(np.bool_)], return_counts=True)
+        return dict(zip(owners.tolist(), counts.tolist(), strict=True))
+
+
+@dataclass(frozen=True, eq=False)
+class Carried:
+    """What had expired in an earlier snapshot, for a later one that was made by nobody who could not know of it.
+
+    A commit at `known.last_us` or later deletes what it names of that, and gives nothing else an earlier time unless it
+    puts one: so all of it that is still there has expired in the later snapshot too, and nothing else has by then.
+
+    Attributes:
+        removed: identity numbers that were deleted since.
+    """
+
+    known: Expired
+    removed: tuple[int, ...] = ()
+
+    def after(self, now_us: int, first_expiry_us: int, removed: Sequence[int]) -> Carried | None:
+        """For the snapshot of a further commit; None where it has to be found out anew.
+
+        Args:
+            now_us: the time of the commit.
+            first_expiry_us: the earliest time that it puts.
+            removed: identity numbers that it deletes.
+        """
+        last_us = self.known.last_us
+        return (
+            Carried(self.known, (*self.removed, *removed)) if last_us <= now_us and last_us < first_expiry_us else None
+        )
+
+    def of(self, whole: GalleryRows, counts: GalleryCounts) -> Expired:
+        """What is left of it in the later snapshot, of these rows and counts; what passed since is not in it."""
+        known = self.known
+        live = whole.live.copy()
+        live[: known.rows.live.size] &= known.rows.live | ~known.whole.live
+        people = known.identity_numbers
+        people = people[~np.isin(people, np.array(self.removed, np.int64))]
+        return _expired(known.last_us, known.next_us, people, whole, live, counts)
 
 
 def left_over(
@@ -118,30 +163,38 @@ def left_over(
         whole: the gallery's rows in the same snapshot, and `counts` likewise.
         known: what was found in the same snapshot for an earlier time.
     """
-    after_us = 0 if known is None else known.last_us
-    blocks = list(due_entries(records.reading, gallery_number, after_us, now_us))
-    entries = np.concatenate(blocks) if blocks else keys.decode_expiries([])
+    last_us = 0 if known is None else known.last_us
+    blocks = list(due_entries(records.reading, gallery_number, last_us, now_us))
+    entries = np.concatenate([keys.decode_expiries([]), *blocks])
     is_due = entries["time_us"] <= now_us
     due, later = entries[is_due], entries[~is_due]
     next_us = int(later["time_us"][0]) if later.size else NEVER_US
-    if not due.size and known is not None:
+    if known is not None and not due.size:
         return replace(known, next_us=next_us)
-    faces = due["number"][due["kind"] == keys.EXPIRY_FACE].astype(np.int64)
-    people = np.sort(due["number"][due["kind"] == keys.EXPIRY_IDENTITY].astype(np.int64))
-    found = [faces, _rows_of(records, gallery_number, whole, people)]
+    is_face = due["kind"] == keys.EXPIRY_FACE
+    people = np.sort(due["number"][~is_face].astype(np.int64))
+    gone = [due["number"][is_face].astype(np.int64), _rows_of(records, gallery_number, whole, people)]
     if known is not None:
-        found.append(known.ordinals)
         people = np.union1d(known.identity_numbers, people)
-    ordinals = np.unique(np.concatenate(found))
-    owners, owned = np.unique(whole.identity_numbers[ordinals], return_counts=True)
+    live = _without((whole if known is None else known.rows).live, np.concatenate(gone))
+    return _expired(int(due["time_us"][-1]), next_us, people, whole, live, counts)
+
+
+def _expired(
+    last_us: int,
+    next_us: int,
+    identity_numbers: Numbers,
+    whole: GalleryRows,
+    live: npt.NDArray[np.uint8],
+    counts: GalleryCounts,
+) -> Expired:
     left = GalleryCounts()
     left.CopyFrom(counts)
-    left.face_count -= ordinals.size
-    left.identity_count -= people.size
-    rows = replace(whole, live=_without(whole.live, ordinals), live_count=int(left.face_count))
-    last_us = int(due["time_us"][-1]) if due.size else after_us
-    face_counts = dict(zip(owners.tolist(), owned.tolist(), strict=True))
-    return Expired(last_us, next_us, ordinals, people, face_counts, rows, left)
+    left.face_count = int(np.bitwise_count(live).sum())
+    left.identity_count -= identity_numbers.size
+    live.flags.writeable = False
+    rows = replace(whole, live=live, live_count=int(left.face_count))
+    return Expired(last_us, next_us, identity_numbers, whole, rows, left)
 
 
 def _rows_of(records: RecordReader, gallery_number: int, rows: GalleryRows, identity_numbers: Numbers) -> Numbers:
@@ -157,5 +210,4 @@ def _without(live: npt.NDArray[np.uint8], ordinals: Numbers) -> npt.NDArray[np.u
     """A bitmap of live rows with these taken out."""
     left = live.copy()
     np.bitwise_and.at(left, ordinals >> 3, ~(1 << (ordinals & 7)).astype(np.uint8))
-    left.flags.writeable = False
     return left

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,6 +133,8 @@ class GalleryDraft:
         self._moves = False
         self._deletes = False
         self.vectors: list[Float32Array] = []
+        self.removed_identity_numbers: list[int] = []
+        self.first_expiry_us = NEVER_US
 
     @property
     def file(self) -> VectorFile:
@@ -148,10 +151,16 @@ class GalleryDraft:
         """Identities from this number on are in no published state."""
         return int(self._base.counts.next_identity_number)
 
-    def note_identities(self, *, relabels: bool, removes: bool) -> None:
+    def note_identities(self, *, relabels: bool, removed: Sequence[int]) -> None:
         """A command changed labels of identities that the published state has and that stay, or deleted identities."""
         self._relabels |= relabels
-        self._deletes |= removes
+        self._deletes |= bool(removed)
+        self.removed_identity_numbers += removed
+
+    def note_expiry(self, first_us: int | None) -> None:
+        """A command put times of expiry, the first of which is this."""
+        if first_us is not None:
+            self.first_expiry_us = min(self.first_expiry_us, first_us)
 
     def add(self, change: GalleryChange) -> None:
         """Take in the change of one command."""

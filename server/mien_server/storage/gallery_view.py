@@ -12,13 +12,15 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
-from mien_server.storage.checksums import row_checksums
+from mien_server.storage import keys
+from mien_server.storage.checksums import Words, row_checksums
+from mien_server.storage.databases import Database
 from mien_server.storage.expiry import Expired, has_expired
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
-from mien_server.storage.vector_file import vector_damaged
+from mien_server.storage.vector_file import VectorFile, vector_damaged
 
 __all__ = ["Face", "FaceHeads", "GalleryView"]
 
@@ -29,6 +31,8 @@ _SORTED_LOOKUP_ROWS_MIN = 64
 _LIVE_CHUNK_BYTES = 8192
 # Rows whose checksums are verified at once: bounds the memory that takes.
 _CHECKED_ROWS = 2048
+# Faces decoded at once: bounds the memory that takes.
+_CHUNK_FACES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,20 @@ class GalleryView:
     def expired_identity_numbers(self) -> npt.NDArray[np.int64]:
         """Identities that are there until they are swept and are not shown, int64 [n], ascending."""
         return np.zeros(0, np.int64) if self._expired is None else self._expired.identity_numbers
+
+    @property
+    def vector_file(self) -> VectorFile:
+        """Where the vectors lie."""
+        return self._state.mapping.file
+
+    def vector_checksums(self) -> Words:
+        """Of each row, uint64 [row_count]; meaningless for rows that are not live. Reads every face."""
+        checksums = np.zeros(self.counts.row_count, dtype=np.uint64)
+        for chunk in self._records.reading.chunks(Database.FACES, keys.encode_gallery(self.number), _CHUNK_FACES):
+            found, values = zip(*chunk, strict=True)
+            ordinals = keys.decode_trailing_numbers(found)
+            checksums[ordinals] = decode_face_headers(values, found)["vector_checksum"]
+        return checksums
 
     @property
     def postings(self) -> Postings:

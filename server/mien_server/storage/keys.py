@@ -19,6 +19,7 @@ with its number, so that a gallery is one run of keys in each database.
     requests              request id
     request_times         time in microseconds u64, request id
     operations            name
+    erasures              name
 
 A label is: length of its key u8, key, length of its value u16, value. A kind is EXPIRY_FACE or EXPIRY_IDENTITY. The
 longest key of all takes 4 + 1 + 63 + 2 + 256 + 8 = 334 of the 511 bytes that LMDB allows.
@@ -44,6 +45,7 @@ __all__ = [
     "IDENTITY_ID_BYTES_MAX",
     "LABEL_KEY_BYTES_MAX",
     "LABEL_VALUE_BYTES_MAX",
+    "META_ERASURE_SECRET",
     "META_FORMAT_VERSION",
     "META_JOURNAL_BYTES",
     "META_NEXT_GALLERY_NUMBER",
@@ -102,6 +104,7 @@ EXPIRY_IDENTITY = 2
 META_REVISION = b"revision"
 META_STORE_ID = b"store_id"
 META_FORMAT_VERSION = b"format_version"
+META_ERASURE_SECRET = b"erasure_secret"
 META_JOURNAL_BYTES = b"journal_bytes"
 META_NEXT_GALLERY_NUMBER = b"next_gallery_number"
 META_TIME = b"time"

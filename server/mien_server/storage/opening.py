@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lmdb
@@ -20,6 +21,7 @@ from mien_server.storage.databases import (
     Database,
     Handles,
     Reading,
+    Transaction,
     corrupt,
     open_databases,
     open_environment,
@@ -33,6 +35,7 @@ from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
+from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
@@ -56,6 +59,16 @@ class OpenedStore:
     handles: Handles
     snapshots: Snapshots
     clock: Clock
+    upkeep: Upkeep = field(default_factory=Upkeep)
+
+    @contextmanager
+    def pinned(self) -> Iterator[Transaction]:
+        """A read transaction of the newest commit, or in the moment before its publication the one before it."""
+        snapshot, transaction = self.snapshots.acquire()
+        try:
+            yield transaction
+        finally:
+            self.snapshots.release(snapshot, transaction)
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from mien_server.errors import NotFound
 from mien_server.records.store_pb2 import (
+    ErasureRecord,
     GalleryCounts,
     GalleryRecord,
+    HeldSnapshotRecord,
     IdentityRecord,
     JournalEntry,
     OperationRecord,
@@ -254,6 +256,31 @@ class RecordReader:
             decode_message(OperationRecord, raw, Database.OPERATIONS, key)
             for key, raw in self.reading.items(Database.OPERATIONS, b"")
         ]
+
+    def erasure(self, name: str) -> ErasureRecord | None:
+        """The erasure of that name."""
+        key = keys.encode_name(name, "erasure name")
+        raw = self.reading.get(Database.ERASURES, key)
+        return None if raw is None else decode_message(ErasureRecord, raw, Database.ERASURES, key)
+
+    def erasures(self) -> list[ErasureRecord]:
+        """Every erasure, in the order of names."""
+        return [
+            decode_message(ErasureRecord, raw, Database.ERASURES, key)
+            for key, raw in self.reading.items(Database.ERASURES, b"")
+        ]
+
+    def erasure_secret(self) -> bytes | None:
+        """The store's key for hashes and seals of receipts; None before the first erasure."""
+        return self.reading.get(Database.META, keys.META_ERASURE_SECRET)
+
+    def snapshots_before(self, revision: int) -> list[HeldSnapshotRecord]:
+        """The snapshots that were taken of older revisions."""
+        every = [
+            decode_message(HeldSnapshotRecord, raw, Database.SNAPSHOTS, key)
+            for key, raw in self.reading.items(Database.SNAPSHOTS, b"")
+        ]
+        return [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in every if one.revision < revision]
 
     def next_gallery_number(self) -> int:
         """The number of the next gallery made; 1 in a new store."""

@@ -20,7 +20,7 @@ import lmdb
 from mien_server.errors import Unavailable
 from mien_server.records.rows import GalleryRows
 from mien_server.storage.databases import Transaction
-from mien_server.storage.expiry import Expired, left_over
+from mien_server.storage.expiry import Carried, Expired, left_over
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.lmdb_errors import translated_read_error
 from mien_server.storage.reading import RecordReader
@@ -42,12 +42,14 @@ class SnapshotContent:
         transaction_id: LMDB's number of the commit; some advance no revision.
         galleries: by number.
         numbers: gallery numbers by name, in the order of names.
+        carried: what had expired in an earlier snapshot, by gallery, where that holds in this one.
     """
 
     revision: int
     transaction_id: int
     galleries: Mapping[int, GalleryState]
     numbers: Mapping[str, int]
+    carried: Mapping[int, Carried] = field(default_factory=dict)
     _rows: dict[int, GalleryRows] = field(default_factory=dict, init=False, repr=False, compare=False)
     _expired: dict[int, Expired] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -70,9 +72,16 @@ class SnapshotContent:
         known = self._expired.get(gallery_number)
         if known is None or now_us >= known.next_us:
             rows = self.rows(gallery_number)
+            if known is None and gallery_number in self.carried:
+                known = self.carried[gallery_number].of(rows, state.counts)
             known = left_over(records, gallery_number, rows, state.counts, now_us, known)
             self._expired[gallery_number] = known
         return known
+
+    def to_carry(self, gallery_number: int) -> Carried | None:
+        """What the next snapshot may be told of that has expired in this one; None when there is nothing."""
+        known = self._expired.get(gallery_number)
+        return self.carried.get(gallery_number) if known is None else Carried(known)
 
 
 @dataclass(slots=True, eq=False)
@@ -218,6 +227,17 @@ class Snapshots:
     def has_failed(self) -> bool:
         """Whether LMDB may hold a commit that no view shows."""
         return self._failure is not None
+
+    def copy_records(self, transaction: Transaction, descriptor: int) -> None:
+        """Write LMDB's file as a transaction shows it, without free pages, to an open file or pipe.
+
+        Raises:
+            MienError: LMDB cannot read its file, or what is written to refuses.
+        """
+        try:
+            self._environment.copyfd(descriptor, compact=True, txn=transaction)
+        except lmdb.Error as error:
+            raise translated_read_error(error, "meta") from error
 
     def oldest_transaction_id(self) -> int:
         """The oldest commit that a view still shows, or the published one."""

@@ -14,6 +14,7 @@ from mien_server.storage.commands.base import Command
 from mien_server.storage.opening import OpenedStore, close_files, open_store
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
+from mien_server.storage.scrubbing import Scrubber
 from mien_server.storage.views import StoreView
 from mien_server.storage.writer import Writer
 
@@ -29,6 +30,7 @@ class Store:
         path: the directory.
         store_id: 32 hexadecimal digits, made with the store.
         format_version: of what is on disk.
+        scrubber: overwrites what the records' file holds beside live records.
     """
 
     def __init__(self, opened: OpenedStore, options: StoreOptions) -> None:
@@ -39,6 +41,7 @@ class Store:
         self.path: Path = opened.layout.root
         self.store_id: str = opened.store_format.store_id
         self.format_version: int = opened.store_format.version
+        self.scrubber = Scrubber(opened)
         self._writer = Writer(opened, options)
         opened.snapshots.on_release = self._writer.wake
 
@@ -105,6 +108,27 @@ class Store:
         """`submit` and wait for the answer."""
         return self.submit(command, is_internal=is_internal).result()
 
+    def between_commits(self, work: Callable[[], R]) -> Future[R]:
+        """Have the writer do some work when it does not write: short, since every write waits for it.
+
+        Raises:
+            Unavailable: STORE_CLOSED.
+        """
+        self._refuse_fork()
+        future = self._opened.upkeep.add(work)
+        self._writer.wake()
+        return future
+
+    @property
+    def newest_transaction_id(self) -> int:
+        """The commit that a view opened now shows."""
+        return self._opened.snapshots.current.transaction_id
+
+    @property
+    def oldest_transaction_id(self) -> int:
+        """The oldest commit that an open view shows, or the newest one."""
+        return self._opened.snapshots.oldest_transaction_id()
+
     def index_directory(self, gallery_number: int) -> Path:
         """Where the generations of a gallery lie; made by whoever writes the first one."""
         return self._opened.layout.index_folder(gallery_number)
@@ -122,6 +146,7 @@ class Store:
             return
         self._is_closed = True
         self._writer.close()
+        self._opened.upkeep.close()
         close_files(self._opened, self._close_wait_s_max)
 
     def _refuse_fork(self) -> None:

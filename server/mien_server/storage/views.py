@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Reading
 from mien_server.storage.gallery_view import GalleryView
@@ -100,6 +100,11 @@ class StoreView:
         end = None if limit is None else start + limit
         return [self._gallery(self._content.numbers[name]) for name in names[start:end]]
 
+    def galleries_to_sweep(self) -> list[str]:
+        """Names of the galleries in which something has expired and is still there."""
+        states = self._content.galleries.values()
+        return [state.record.name for state in states if state.next_expiry_us <= self._now_us]
+
     def request(self, request_id: str) -> RequestRecord | None:
         """What a write of that request id was answered with, as long as it is remembered."""
         return self._reader().request(request_id)
@@ -111,6 +116,28 @@ class StoreView:
     def operations(self) -> list[OperationRecord]:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
+
+    def copy_records(self, descriptor: int) -> None:
+        """Write a copy of LMDB's file, which shows what the view shows and nothing else, to an open file or pipe.
+
+        Raises:
+            MienError: it cannot be read, or what is written to refuses.
+        """
+        self._reader()
+        self._opened.snapshots.copy_records(self._txn, descriptor)
+
+    def erasure(self, name: str) -> ErasureRecord | None:
+        """The erasure of that name."""
+        return self._reader().erasure(name)
+
+    def erasures(self) -> list[ErasureRecord]:
+        """Every erasure, the newest first; names ascend with time."""
+        return self._reader().erasures()[::-1]
+
+    @property
+    def records(self) -> RecordReader:
+        """Every record: for work on the store itself."""
+        return self._reader()
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""

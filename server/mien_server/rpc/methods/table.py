@@ -22,7 +22,7 @@ from mien_server.rpc.handlers import (
     stream_handler,
     unary_handler,
 )
-from mien_server.rpc.methods import enrollment, faces, galleries, identities, operations, recognition
+from mien_server.rpc.methods import enrollment, erasures, faces, galleries, identities, operations, recognition
 from mien_server.rpc.streams import StreamMethod, StreamWindow
 
 __all__ = ["SERVICES", "STREAM_METHODS", "UNARY_METHODS", "service_handlers"]
@@ -59,6 +59,10 @@ UNARY_METHODS: Mapping[str, Callable[[Any, Call], Message]] = {
     "mien.v1.OperationsService.ListOperations": operations.list_operations,
     "mien.v1.OperationsService.WaitOperation": operations.wait_operation,
     "mien.v1.OperationsService.CancelOperation": operations.cancel_operation,
+    "mien.v1.OperationsService.EraseIdentity": erasures.erase_identity,
+    "mien.v1.OperationsService.GetErasure": erasures.get_erasure,
+    "mien.v1.OperationsService.ListErasures": erasures.list_erasures,
+    "mien.v1.OperationsService.VerifyErasure": erasures.verify_erasure,
 }
 
 STREAM_METHODS: Mapping[str, StreamMethod] = {

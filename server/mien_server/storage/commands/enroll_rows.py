@@ -34,6 +34,7 @@ class EnrollResult:
         is_duplicate: bool [n]; the face was there already and nothing was added.
         identity_created: bool [n]; the first row of an identity that this enrolment made.
         errors: why a row was refused, by row.
+        expire_times_us: when each row that is added expires, 0 for never; empty when none does.
     """
 
     ordinals: npt.NDArray[np.int64]
@@ -41,6 +42,7 @@ class EnrollResult:
     is_duplicate: npt.NDArray[np.bool_]
     identity_created: npt.NDArray[np.bool_]
     errors: dict[int, MienError]
+    expire_times_us: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -101,6 +103,7 @@ class EnrollRows(Command[EnrollResult]):
         gallery = records.gallery(self.gallery)
         if gallery.number != self.gallery_number:
             raise gallery_not_found(self.gallery)
+        expire_times_us = self._expire_times_us(gallery)
         columns = EnrolmentColumns(
             self.vectors,
             self.identity_ids,
@@ -108,13 +111,15 @@ class EnrollRows(Command[EnrollResult]):
             self.digests,
             self.records,
             self.face_labels,
-            self._expire_times_us(gallery),
+            expire_times_us,
         )
         columns.require(gallery.dimension)
         counts = records.counts(gallery.number)
         choice = choose_rows(records, gallery.number, counts.row_count, columns, self.duplicates)
         is_created = np.zeros(len(self.identity_ids), dtype=np.bool_)
-        result = EnrollResult(choice.ordinals, choice.face_ids, choice.is_duplicate, is_created, choice.errors)
+        result = EnrollResult(
+            choice.ordinals, choice.face_ids, choice.is_duplicate, is_created, choice.errors, expire_times_us
+        )
         if not choice.rows:
             return Plan(result, Changes())
         making = EnrolmentChanges(gallery, counts, self.create_time_us, planning.revision)

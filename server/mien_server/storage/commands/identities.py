@@ -20,6 +20,7 @@ from mien_server.storage import keys
 from mien_server.storage.changes import Changes, MovedRows
 from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.checks import require_identity_id
+from mien_server.storage.commands.derived import put_identity_ids, put_identity_labels
 from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.expiry import has_expired
 from mien_server.storage.values import FaceValue, encode_face
@@ -77,8 +78,7 @@ class GalleryWork:
         )
         self._counts.next_identity_number += 1
         self._counts.identity_count += 1
-        key = keys.encode_numbered(self.number, record.number)
-        self._changes.put(Database.IDENTITY_IDS, key, identity_id.encode())
+        put_identity_ids(self._changes, self.number, record.number, [identity_id])
         self._hold(identity_id, record)
         return record
 
@@ -97,9 +97,7 @@ class GalleryWork:
         for key, value in record.labels.items():
             gone = keys.encode_labelled(self.number, key, value, record.number)
             self._changes.delete(Database.IDENTITY_LABEL_INDEX, gone)
-        for key, value in labels.items():
-            added = keys.encode_labelled(self.number, key, value, record.number)
-            self._changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
+        put_identity_labels(self._changes, self.number, record.number, labels)
         record.labels.clear()
         record.labels.update(labels)
 
