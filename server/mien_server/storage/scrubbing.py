@@ -22,7 +22,7 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple, Protocol, TypeAlias
@@ -113,20 +113,22 @@ class Scrubber:
             finally:
                 transaction.abort()
 
-    def stale_separators(self, database: Database) -> list[Range]:
-        """Where a key that was deleted still parts the tree of a database. On any thread.
+    def stale_separators(self, database: Database, is_wanted: Callable[[bytes], bool]) -> list[Range]:
+        """Where a key that was deleted still parts the tree of a database, of wanted keys. On any thread.
 
         A range ends before the next key that parts the tree at the same height or above: put again from its first key,
         everything within it gets pages, and keys above them, anew.
         """
         with self._pinned() as (file, meta, transaction):
             handle = self._records.handles[database]
+            # The highest first of those that are equal.
             parting = sorted({*separators(file, meta, database.value.encode())}, key=lambda one: (one[1], -one[0]))
             stale = []
             for place, (height, key) in enumerate(parting):
-                if transaction.get(key, db=handle) is None:
-                    following = (other for level, other in parting[place + 1 :] if level >= height and other != key)
-                    stale.append(Range(database, key, next(following, None)))
+                if is_wanted(key) and transaction.get(key, db=handle) is None:
+                    following = (parting[other] for other in range(place + 1, len(parting)))
+                    ends = (other for level, other in following if level >= height and other != key)
+                    stale.append(Range(database, key, next(ends, None)))
             return stale
 
     def clean_gaps(self) -> tuple[int, int]:
