@@ -49,6 +49,8 @@ class Limits:
     source_bytes_max: int
     display_name_bytes_max: int
     neighbors_per_request_max: int
+    message_elements_max: int
+    operations_waiting_max: int
 
 
 @dataclass(frozen=True, slots=True)
