@@ -42,6 +42,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         sweep_interval_s=settings.storage.sweep_interval_s,
         erasure_within_s=settings.storage.erasure_within_s,
         rebuilds_automatically=index.rebuilds_automatically,
+        snapshot_destinations=settings.snapshots.destinations,
     )
 
 

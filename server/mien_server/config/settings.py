@@ -25,6 +25,7 @@ __all__ = [
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "SnapshotSettings",
     "StorageSettings",
     "TlsSettings",
 ]
@@ -316,6 +317,16 @@ class IndexSettings(_Section):
     build_thread_count: CountOrAutomatic = Field(default=0, description="Cores an index build may use; 0 is all.")
 
 
+class SnapshotSettings(_Section):
+    """Where CreateSnapshot may write, and nowhere else. Offline, `mien-index snapshot` writes where you say."""
+
+    destinations: TextList = Field(
+        default=(),
+        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
+        "default. None: the server takes no snapshots.",
+    )
+
+
 class LogSettings(_Section):
     """Logs go to standard error; they never hold photographs, embeddings or names of people."""
 
@@ -339,6 +350,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
+    snapshots: SnapshotSettings = Field(default_factory=SnapshotSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod

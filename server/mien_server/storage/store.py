@@ -44,7 +44,7 @@ class Store:
         self.path: Path = opened.layout.root
         self.store_id: str = opened.store_format.store_id
         self.format_version: int = opened.store_format.version
-        self.scrubber = Scrubber(opened.environment, opened.handles, opened.upkeep)
+        self.scrubber = Scrubber(opened)
         self._writer = Writer(opened, options)
         opened.snapshots.on_release = self._writer.wake
 
