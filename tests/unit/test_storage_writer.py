@@ -264,6 +264,7 @@ def test_a_full_map_grows(store_path: Path) -> None:
 def test_a_view_that_stays_open_puts_off_the_growth(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a view does not end the write that needs more room is refused as passing; after it, it is written."""
     monkeypatch.setattr(recovery, "VIEWS_WAIT_S_MAX", 0.2)
+    monkeypatch.setattr(recovery, "VIEWS_REST_S", 0.0)
     with open_store(store_path, StoreOptions(map_size_bytes=1 << 18)) as store:
         gallery = create(store)
         with store.view() as view, pytest.raises(Unavailable) as refused:

@@ -350,7 +350,14 @@ class EnrollOutcomeRecord(_message.Message):
     def __init__(self, faces: _Optional[_Iterable[_Union[EnrolledFace, _Mapping]]] = ...) -> None: ...
 
 class EnrolledFace(_message.Message):
-    __slots__ = ("item", "face_id", "identity_id", "duplicate", "identity_created", "error_class", "error_reason", "error_message")
+    __slots__ = ("item", "face_id", "identity_id", "duplicate", "identity_created", "error_class", "error_reason", "error_message", "error_field", "error_metadata", "image_status", "warnings")
+    class ErrorMetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ITEM_FIELD_NUMBER: _ClassVar[int]
     FACE_ID_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -359,6 +366,10 @@ class EnrolledFace(_message.Message):
     ERROR_CLASS_FIELD_NUMBER: _ClassVar[int]
     ERROR_REASON_FIELD_NUMBER: _ClassVar[int]
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_FIELD_NUMBER: _ClassVar[int]
+    ERROR_METADATA_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     item: int
     face_id: str
     identity_id: str
@@ -367,7 +378,11 @@ class EnrolledFace(_message.Message):
     error_class: str
     error_reason: str
     error_message: str
-    def __init__(self, item: _Optional[int] = ..., face_id: _Optional[str] = ..., identity_id: _Optional[str] = ..., duplicate: _Optional[bool] = ..., identity_created: _Optional[bool] = ..., error_class: _Optional[str] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
+    error_field: str
+    error_metadata: _containers.ScalarMap[str, str]
+    image_status: int
+    warnings: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, item: _Optional[int] = ..., face_id: _Optional[str] = ..., identity_id: _Optional[str] = ..., duplicate: _Optional[bool] = ..., identity_created: _Optional[bool] = ..., error_class: _Optional[str] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ..., error_field: _Optional[str] = ..., error_metadata: _Optional[_Mapping[str, str]] = ..., image_status: _Optional[int] = ..., warnings: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CountOutcomeRecord(_message.Message):
     __slots__ = ("identity_count", "face_count", "identity_ids")

@@ -77,10 +77,6 @@ class Committer:
         """Put failures right and take out some of what deleted galleries left; answers whether there is more to do."""
         try:
             self._settle()
-        except MienError:
-            # Said when it began; the next write hears it too.
-            return False
-        try:
             more = self._chores.do_some(is_idle=is_idle)
         except lmdb.MapFullError:
             return self._has_grown()
