@@ -169,18 +169,17 @@ def test_a_cancelled_snapshot_ends_cancelled_and_leaves_nothing(served: tuple[Se
 
 
 def test_a_server_killed_in_a_snapshot_says_so_when_it_is_back(
-    served: tuple[ServerProcess, Client, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    served: tuple[ServerProcess, Client, Path], tmp_path: Path
 ) -> None:
     """The operation is FAILED with SERVER_RESTARTED, no snapshot is listed, and the next one cleans up and is whole."""
     server, client, place = served
     client.close()
     server.end()
-    monkeypatch.setenv("MIEN_CRASH_AT", "snapshot.vectors_copied")
     settings = (*BY_HAND, f"snapshots.destinations={place}")
-    with ServerProcess(tmp_path / "store", *settings) as dying, dying.client() as other:
+    step = "snapshot.vectors_copied"
+    with ServerProcess(tmp_path / "store", *settings, crash_at=step) as dying, dying.client() as other:
         name = other.create_snapshot().name
         dying.wait_until_dead()
-    monkeypatch.delenv("MIEN_CRASH_AT")
     assert [path.name[:8] for path in place.iterdir()] == [".taking-"]
     with ServerProcess(tmp_path / "store", *settings) as back, back.client() as other:
         operation = other.get_operation(name)
