@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks import engine_calls
 from benchmarks.generators import FaceSet, face512
+from benchmarks.machine import REPOSITORY
 from benchmarks.timing import percentile_ms, seconds_in_turn, seconds_of, typical_ratio
 from benchmarks.workbench import DIMENSION, FACES_PER_IDENTITY, POPULATION_SEED, THRESHOLD_SIMILARITY, identity_ids
 from mien_server.engine import Engine, EngineOptions
@@ -28,6 +29,7 @@ from mien_server.storage import StoreOptions
 
 __all__ = ["main"]
 
+FOLDER = REPOSITORY / "build" / "bench"
 PLAIN, DATED = "plain", "dated"
 SECOND_US = 1_000_000
 START_US = 1_800_000_000 * SECOND_US
@@ -60,7 +62,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = EngineOptions(store=StoreOptions(clock_us=clock), sweep_interval_s=1e6, rebuilds_automatically=False)
     faces = face512(POPULATION_SEED).gallery(chosen.rows // FACES_PER_IDENTITY, FACES_PER_IDENTITY)
     is_dated = np.random.default_rng(1).random(len(faces.vectors)) < chosen.share
-    with tempfile.TemporaryDirectory(dir=".") as folder, Engine.open(Path(folder) / "store", options) as engine:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=FOLDER) as folder, Engine.open(Path(folder) / "store", options) as engine:
         seconds = {name: _load(engine, name, faces, is_dated) for name in (PLAIN, DATED)}
         _say(f"enrolment, {chosen.share:.0%} with a time / none", seconds[DATED] / seconds[PLAIN])
         probes = [engine_calls.packed(one[None, :]) for one in _probes(chosen.rows)]

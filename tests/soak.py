@@ -63,11 +63,9 @@ class SoakReport:
         for start in range(0, count, per_line):
             memory = [one for part in self.resident_mib[start : start + per_line] for one in part]
             waits = [one for part in self.latencies_s[start : start + per_line] for one in part] or [float("nan")]
-            p50, p99, slowest = (1000 * np.quantile(waits, q) for q in (0.5, 0.99, 1.0))
+            quantiles = " | ".join(f"{1000 * np.quantile(waits, q):.0f}" for q in (0.5, 0.99, 1.0))
             ends_s = min(count, start + per_line) * REPORT_INTERVAL_S
-            lines.append(
-                f"| {ends_s:.0f} s | {max(memory, default=0):.0f} | {len(waits)} | {p50:.0f} | {p99:.0f} | {slowest:.0f} |"
-            )
+            lines.append(f"| {ends_s:.0f} s | {max(memory, default=0):.0f} | {len(waits)} | {quantiles} |")
         total: Counter[tuple[str, str]] = sum(self.outcomes, Counter())
         lines += ["", "| abuse | outcome | count |", "| --- | --- | --- |"]
         lines += [f"| {kind} | {outcome} | {count} |" for (kind, outcome), count in sorted(total.items())]
@@ -77,7 +75,7 @@ class SoakReport:
         """By how much the largest resident memory after the warm-up is beyond the largest in it."""
         samples = [one for part in self.resident_mib for one in part]
         split = max(1, int(len(samples) * warm_up_share))
-        return max(samples[split:]) - max(samples[:split])
+        return max(samples[split:], default=0.0) - max(samples[:split])
 
 
 class Soak:

@@ -62,11 +62,11 @@ def _outcome(error: Any) -> str:
     return f"{error.code().name} {info.reason}".strip()
 
 
-def _search(probe_count: int, k: int) -> bytes:
+def _search(probe_count: int, k: int, *, columnar: bool = False) -> bytes:
     rows = unit_rows(probe_count, DIMENSION)
     embeddings = types_pb2.Embeddings(data=rows.tobytes(), dimension=DIMENSION, count=probe_count)
     probes = recognition_service_pb2.Probes(embeddings=embeddings)
-    request = recognition_service_pb2.SearchFacesRequest(gallery=GALLERY, probes=probes, k=k)
+    request = recognition_service_pb2.SearchFacesRequest(gallery=GALLERY, probes=probes, k=k, columnar=columnar)
     return request.SerializeToString()
 
 
@@ -108,9 +108,21 @@ def huge_messages(address: str, ends_s: float, tally: Tally) -> None:
                 tally("huge", _outcome(error))
 
 
+def large_calls(address: str, ends_s: float, tally: Tally) -> None:
+    """Answers as large as may be, one after another, each read."""
+    body = _search(200, 1000)
+    with _channel(address) as channel:
+        while time.monotonic() < ends_s:
+            try:
+                channel.unary_unary(SEARCH)(body, timeout=CALL_TIME_MAX_S)
+                tally("large", "OK")
+            except grpc.RpcError as error:
+                tally("large", _outcome(error))
+
+
 def slow_readers(address: str, ends_s: float, tally: Tally) -> None:
     """Connections that ask for large answers and never read them."""
-    body = grpc_message(_search(200, 1000))
+    body = grpc_message(_search(200, 1000, columnar=True))
 
     def hold(connection: RawConnection) -> None:
         for _ in range(20):
@@ -165,7 +177,7 @@ def idle_streams(address: str, ends_s: float, tally: Tally) -> None:
             time.sleep(0.1)
 
 
-KINDS = {flood_of_small_calls: 4, huge_messages: 3, slow_readers: 4, half_open: 4, idle_streams: 30}
+KINDS = {flood_of_small_calls: 4, huge_messages: 3, large_calls: 2, slow_readers: 4, half_open: 4, idle_streams: 30}
 """Threads of each."""
 
 

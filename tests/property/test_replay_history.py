@@ -33,6 +33,8 @@ FACES = st.integers(0, 9).map(lambda number: f"face-{number}")
 LABELS = st.dictionaries(st.sampled_from(["team", "city"]), st.sampled_from(["x", "y"]))
 REVISIONS_MAX = 14
 
+pytestmark = pytest.mark.slow
+
 
 class ReplayedHistory(RuleBasedStateMachine):
     """Writes, keeps what the store was at each revision, and makes each again in the end."""
@@ -174,5 +176,5 @@ class ReplayedHistory(RuleBasedStateMachine):
             return sorted(galleries[0].face_ordinals(sorted(face_ids))) if galleries else []
 
 
-ReplayedHistory.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+ReplayedHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 TestReplayedHistory = ReplayedHistory.TestCase

@@ -42,6 +42,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         sweep_interval_s=settings.storage.sweep_interval_s,
         erasure_within_s=settings.storage.erasure_within_s,
         rebuilds_automatically=index.rebuilds_automatically,
+        snapshot_destinations=settings.snapshots.destinations,
     )
 
 
@@ -58,7 +59,7 @@ def server_options(settings: Settings) -> ServerOptions:
         waiting_call_count_max=server.waiting_call_count_max,
         stream_count_max=server.stream_count_max,
         message_bytes_max=settings.limits.message_bytes_max,
-        large_call_count_max=server.large_call_count_max or _core_count(),
+        large_call_count_max=server.large_call_count_max or max(1, _core_count() // 2),
         calls_per_connection_max=server.calls_per_connection_max,
         window=StreamWindow(
             server.stream_requests_in_flight_max, server.stream_bytes_in_flight_max, server.stream_idle_max_s

@@ -25,6 +25,7 @@ __all__ = [
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "SnapshotSettings",
     "StorageSettings",
     "TlsSettings",
 ]
@@ -79,10 +80,10 @@ class ServerSettings(_Section):
     )
     large_call_count_max: CountOrAutomatic = Field(
         default=0,
-        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for each core.",
+        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for every two cores.",
     )
     calls_per_connection_max: Count = Field(
-        default=512, description="Calls of one connection at once; further ones wait at the client."
+        default=1024, description="Calls of one connection at once; further ones are refused by HTTP/2 (UNAVAILABLE)."
     )
     request_bytes_max: Count = Field(
         default=512 * 1024 * 1024,
@@ -316,6 +317,16 @@ class IndexSettings(_Section):
     build_thread_count: CountOrAutomatic = Field(default=0, description="Cores an index build may use; 0 is all.")
 
 
+class SnapshotSettings(_Section):
+    """Where CreateSnapshot may write, and nowhere else. Offline, `mien-index snapshot` writes where you say."""
+
+    destinations: TextList = Field(
+        default=(),
+        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
+        "default. None: the server takes no snapshots.",
+    )
+
+
 class LogSettings(_Section):
     """Logs go to standard error; they never hold photographs, embeddings or names of people."""
 
@@ -339,6 +350,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
+    snapshots: SnapshotSettings = Field(default_factory=SnapshotSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod

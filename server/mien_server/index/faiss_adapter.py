@@ -103,7 +103,8 @@ class Projection:
     def of(self, vectors: Float32Array, threads: int) -> Float32Array:
         """The vectors [n, dimension], C-contiguous, as [n, directions]."""
         faiss.omp_set_num_threads(threads)
-        projected: Float32Array = self._transform.apply(vectors)
+        projected = np.empty((len(vectors), self._transform.d_out), np.float32)
+        self._transform.apply_noalloc(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(projected))
         return projected
 
     @translated
@@ -229,6 +230,17 @@ class ListWriter:
         self._handle.remove_ids(faiss.IDSelectorNot(selector))
 
     @translated
+    def ordinals(self) -> Int64Array:
+        """The rows in the lists, int64 [size], list after list."""
+        lists = self._handle.invlists
+        parts = [
+            faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @translated
     def write(self, path: Path) -> None:
         """Write the rows, without what was trained, to the file, without syncing it."""
         write_file(path, functools.partial(faiss.write_InvertedLists, self._handle.invlists))
@@ -301,8 +313,12 @@ class InvertedIndex:
             Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
         """
         faiss.omp_set_num_threads(threads)
+        ordinals = np.empty((len(probes), count), np.int64)
+        scores = np.empty((len(probes), count), np.float32)
+        pointer = faiss.swig_ptr
         parameters = self._parameters_of(lists, selected)
-        ordinals: Int64Array = self._handle.search(probes, count, params=parameters)[1]
+        # Without FAISS's Python around it, which takes as long as a short scan.
+        self._handle.search_c(len(probes), pointer(probes), count, pointer(scores), pointer(ordinals), parameters)
         return ordinals
 
     @translated

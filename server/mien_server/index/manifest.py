@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,16 +24,18 @@ __all__ = [
     "Stage",
     "Staging",
     "digest_of",
+    "generation_files",
     "ladder_of_fields",
     "read_manifest",
+    "sealed_text",
     "staging_of_fields",
     "stagings_of_fields",
 ]
 
 MANIFEST_FILE_NAME = "manifest.json"
 QUANTIZER_FILE_NAME = "quantizer.faiss"
-MANIFEST_VERSION = 3
-"""Versions 1 and 2 had all rows in one file, packed; what they describe is built anew."""
+MANIFEST_VERSION = 4
+"""Versions 1 and 2 had all rows in one file, packed, version 3 had no checksum; what they describe is built anew."""
 
 MANIFEST_BYTES_MAX = 1 << 20
 HASH_BLOCK_BYTES = 1 << 20
@@ -199,7 +202,25 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1, sort_keys=True)
+        return sealed_text({"manifest_version": MANIFEST_VERSION, **asdict(self)})
+
+
+def sealed_text(fields: Mapping[str, Any]) -> str:
+    """The JSON of these fields and of their checksum: SHA-256 of the JSON without it."""
+    return _text({**fields, "checksum": hashlib.sha256(_text(fields).encode()).hexdigest()})
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, indent=1, sort_keys=True)
+
+
+def generation_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that make up the generation in `folder`, its manifest the last.
+
+    Raises:
+        GenerationRefused: its manifest cannot be read.
+    """
+    return (*(file.name for file in read_manifest(folder).files), MANIFEST_FILE_NAME)
 
 
 def digest_of(path: Path) -> FileDigest:
@@ -229,7 +250,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise GenerationRefused(f"{path} is longer than {MANIFEST_BYTES_MAX} bytes; the generation is built anew")
     try:
         return _manifest_of(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise GenerationRefused(
             f"{path} is no manifest that this version reads ({error!r}); the generation is built anew"
         ) from error
@@ -243,6 +264,9 @@ def _manifest_of(fields: object) -> Manifest:
     version = values.pop("manifest_version")
     if version != MANIFEST_VERSION:
         raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
+    checksum = values.pop("checksum")
+    if checksum != hashlib.sha256(_text({"manifest_version": version, **values}).encode()).hexdigest():
+        raise ValueError("its checksum is wrong")
     values["code"] = IndexCode(values["code"])
     values["ladder"] = ladder_of_fields(values["ladder"])
     values["files"] = tuple(FileDigest(**file) for file in values["files"])

@@ -131,9 +131,8 @@ def searches_exactly(generation: Generation | None, effort: EffortChoice, *, is_
     """
     if generation is None:
         return True
-    step = choose_step(generation.manifest, effort)
-    staging = choose_staging(generation.manifest, effort, step) if is_decision else None
-    return isinstance(step, str) and staging is None
+    step, staging = generation.chosen(effort)
+    return isinstance(step, str) and not (is_decision and staging is not None)
 
 
 def default_agreement(manifest: Manifest, target: float | None) -> float:

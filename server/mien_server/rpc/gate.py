@@ -19,6 +19,7 @@ from mien_server.engine import Engine
 from mien_server.errors import Overloaded, Unavailable
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client
+from mien_server.rpc.lanes import parked
 from mien_server.rpc.patience import HURRIED_S
 
 __all__ = ["Call", "Gate", "Place"]
@@ -185,7 +186,8 @@ class Gate:
         with self._changed:
             self._take_place(place, client, advice, reason=reason)
         try:
-            yield
+            with parked():
+                yield
         finally:
             with self._changed:
                 self._places.pop(place, None)

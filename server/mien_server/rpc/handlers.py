@@ -26,7 +26,7 @@ from mien_server.rpc.clients import Client, client_of
 from mien_server.rpc.elements import ELEMENT_BYTES_MIN, element_count
 from mien_server.rpc.errors import as_mien_error, code_of, retry_delay_s, status_of
 from mien_server.rpc.gate import Call, Gate
-from mien_server.rpc.lanes import overflow
+from mien_server.rpc.lanes import current_seat, overflow
 from mien_server.rpc.patience import Patience
 from mien_server.rpc.streams import AnswersInOrder, StreamMethod, StreamPeer, StreamWindow, begin_batches
 from mien_server.rpc.turnstile import Turnstile
@@ -192,6 +192,10 @@ def stream_handler(method: Method, stream: StreamMethod, admission: Admission, w
             engine = gate.enter_stream(answers, client)
             try:
                 call = admission.call(method.full_name, engine, client, context)
+                seat = current_seat()
+                if seat is not None:
+                    # Its places are counted by the gate, and each request's work by the engine.
+                    seat.park()
                 parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
                 yield from answers.run(begin_batches(stream, parse, call))
             finally:

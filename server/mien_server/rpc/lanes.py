@@ -3,6 +3,9 @@
 gRPC hands every call that arrives to `submit`, before any of its message has been read. Calls that only look something
 up have a lane of their own, so that health and the state of operations are answered under any load. A call for which
 there is no place runs on the lane of refusals, where `overflow` tells its handler so: it is refused unread.
+
+A call that only waits, for its message, for its turn, for the next request of a stream, parks: another thread works in
+its stead. So threads are held by work alone, and who waits is bounded where it waits.
 """
 
 from __future__ import annotations
@@ -11,15 +14,25 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from mien_server.errors import Overloaded
 from mien_server.rpc.clients import NOBODY, Client, client_of
 from mien_server.rpc.turns import Turns
 
-__all__ = ["CONTROL_METHODS", "CONTROL_THREAD_COUNT", "Lanes", "calls_max", "overflow"]
+__all__ = [
+    "CONTROL_METHODS",
+    "CONTROL_THREAD_COUNT",
+    "Lanes",
+    "Seat",
+    "calls_max",
+    "current_seat",
+    "overflow",
+    "parked",
+]
 
 CONTROL_METHODS = frozenset(
     {
@@ -36,18 +49,57 @@ CONTROL_WAITING_MAX = 256
 REFUSALS_WAITING_MAX = 1024
 CLIENT_SHARE = 0.75
 """Of a lane's threads one client gets at most so much, so that another's call need not wait for one of its to end."""
+PARKED_MAX = 384
+"""Calls of a lane that may be parked; further ones wait with their thread."""
 RETRY_AFTER_MIN_S = 0.1
 RETRY_AFTER_MAX_S = 30.0
 FIRST_GUESS_CALL_S = 0.01
 SMOOTHING = 0.05
 
-_overflowing = threading.local()
+_this_thread = threading.local()
 
 
 def overflow() -> Overloaded | None:
     """What the call of this thread must be refused with; None where it has its place."""
-    error: Overloaded | None = getattr(_overflowing, "error", None)
+    error: Overloaded | None = getattr(_this_thread, "error", None)
     return error
+
+
+class Seat:
+    """A call on a thread of a lane."""
+
+    def __init__(self, lane: _Lane, client: Client) -> None:
+        self.client = client
+        self.is_parked = False
+        self._lane = lane
+
+    def park(self) -> None:
+        """Let another thread work while this call waits; does nothing where too many are parked, or it is already."""
+        self._lane.park(self)
+
+    def resume(self) -> None:
+        """Count as work again."""
+        self._lane.resume(self)
+
+
+def current_seat() -> Seat | None:
+    """The call of this thread; None on a thread of no lane."""
+    seat: Seat | None = getattr(_this_thread, "seat", None)
+    return seat
+
+
+@contextmanager
+def parked() -> Iterator[None]:
+    """Around anything that only waits."""
+    seat = current_seat()
+    if seat is None or seat.is_parked:
+        yield
+        return
+    seat.park()
+    try:
+        yield
+    finally:
+        seat.resume()
 
 
 def calls_max(thread_count: int, waiting_max: int) -> int:
@@ -96,11 +148,11 @@ class Lanes(Executor):
 
 def _refusing(task: _Task, error: Overloaded) -> _Task:
     def run() -> Any:
-        _overflowing.error = error
+        _this_thread.error = error
         try:
             return task.run()
         finally:
-            _overflowing.error = None
+            _this_thread.error = None
 
     return _Task(task.future, run)
 
@@ -133,12 +185,33 @@ class _Lane:
         self._running: Counter[Client] = Counter()
         self._threads: list[threading.Thread] = []
         self._busy_count = 0
+        self._parked_count = 0
         self._is_closing = False
         self._call_s = FIRST_GUESS_CALL_S
 
     def is_pressed(self) -> bool:
         """Whether something waits although every thread is taken."""
         return len(self._turns) > 0 and self._busy_count >= self._thread_count
+
+    def park(self, seat: Seat) -> None:
+        """See `Seat.park`."""
+        with self._changed:
+            if seat.is_parked or self._parked_count >= PARKED_MAX:
+                return
+            seat.is_parked = True
+            self._parked_count += 1
+            self._give_back(seat.client)
+            self._start_thread_if_needed()
+            self._changed.notify()
+
+    def resume(self, seat: Seat) -> None:
+        """See `Seat.resume`. For a moment more calls may work than there should."""
+        with self._changed:
+            if seat.is_parked:
+                seat.is_parked = False
+                self._parked_count -= 1
+                self._busy_count += 1
+                self._running[seat.client] += 1
 
     def overloaded(self) -> Overloaded:
         """The refusal of a call that found no place."""
@@ -156,12 +229,11 @@ class _Lane:
         with self._changed:
             self._turns.add(client, task)
             # A thread that is free will take one: it does not count as waiting.
-            free_count = self._thread_count - self._busy_count
+            free_count = max(0, self._thread_count - self._busy_count)
             crowded_out = None
             if len(self._turns) > self._waiting_max + free_count:
                 _, crowded_out = self._turns.drop_newest()
-            if len(self._threads) < min(self._thread_count, self._busy_count + len(self._turns)):
-                self._start_thread()
+            self._start_thread_if_needed()
             self._changed.notify()
             return crowded_out
 
@@ -176,24 +248,27 @@ class _Lane:
         for thread in threads if wait else ():
             thread.join()
 
-    def _start_thread(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
-        thread = threading.Thread(target=self._serve, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _start_thread_if_needed(self) -> None:
+        wanted = min(self._thread_count, self._busy_count + len(self._turns)) + self._parked_count
+        if len(self._threads) < wanted:
+            name = f"{self._name}-{len(self._threads)}"
+            thread = threading.Thread(target=self._serve, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
 
     def _serve(self) -> None:
         while (taken := self._next()) is not None:
             client, task = taken
+            seat = _this_thread.seat = Seat(self, client)
             began_s = time.monotonic()
             try:
                 _perform(task)
             finally:
-                self._leave(client, time.monotonic() - began_s)
+                self._leave(seat, time.monotonic() - began_s)
 
     def _next(self) -> tuple[Client, _Task] | None:
         with self._changed:
-            while (taken := self._turns.take(self._may_run)) is None:
+            while self._busy_count >= self._thread_count or (taken := self._turns.take(self._may_run)) is None:
                 if self._is_closing:
                     return None
                 self._changed.wait()
@@ -204,13 +279,19 @@ class _Lane:
     def _may_run(self, client: Client) -> bool:
         return self._running[client] < self._client_max
 
-    def _leave(self, client: Client, call_s: float) -> None:
+    def _leave(self, seat: Seat, call_s: float) -> None:
         with self._changed:
-            self._busy_count -= 1
-            self._running[client] -= 1
-            if not self._running[client]:
-                del self._running[client]
-            self._call_s += SMOOTHING * (call_s - self._call_s)
+            if seat.is_parked:
+                self._parked_count -= 1
+            else:
+                self._give_back(seat.client)
+                self._call_s += SMOOTHING * (call_s - self._call_s)
+
+    def _give_back(self, client: Client) -> None:
+        self._busy_count -= 1
+        self._running[client] -= 1
+        if not self._running[client]:
+            del self._running[client]
 
 
 def _perform(task: _Task) -> None:

@@ -16,10 +16,13 @@ from dataclasses import dataclass, field
 
 from mien_server.errors import Overloaded
 from mien_server.rpc.clients import Client
+from mien_server.rpc.lanes import Seat, current_seat
 
 __all__ = ["Patience", "PatienceLimits", "Watched"]
 
 LOOK_INTERVAL_S = 0.25
+PARKED_AFTER_S = 0.1
+"""A message that is not there by then may take long: its thread is made up for."""
 HURRIED_S = 1.0
 """What is left of a caller's time while others wait for what it holds."""
 HURRIED_SINGLE_S = 10.0
@@ -49,6 +52,7 @@ class Watched:
     client: Client
     end: Callable[[], object]
     byte_count: int = 0
+    seat: Seat | None = None
     since_s: float = field(default_factory=time.monotonic)
 
 
@@ -90,7 +94,7 @@ class Patience:
     @contextmanager
     def arriving(self, client: Client, end: Callable[[], object]) -> Iterator[None]:
         """Around the wait for a message; `end` ends it when it takes too long."""
-        watched = Watched(client, end)
+        watched = Watched(client, end, seat=current_seat())
         with self._lock:
             self._arriving[watched] = None
         try:
@@ -98,6 +102,8 @@ class Patience:
         finally:
             with self._lock:
                 self._arriving.pop(watched, None)
+                if watched.seat is not None and watched.seat.is_parked:
+                    watched.seat.resume()
 
     def require_room(self, client: Client) -> None:
         """Refuse a further message while too much is being worked on, unless it is the caller's only one.
@@ -157,6 +163,9 @@ class Patience:
     def _overdue(self, now_s: float) -> list[Watched]:
         is_pressed = self._is_pressed()
         with self._lock:
+            for watched in self._arriving:
+                if watched.seat is not None and now_s - watched.since_s > PARKED_AFTER_S:
+                    watched.seat.park()
             return [*self._overdue_messages(now_s, is_pressed=is_pressed), *self._overdue_answers(now_s)]
 
     def _overdue_messages(self, now_s: float, *, is_pressed: bool) -> list[Watched]:

@@ -59,7 +59,8 @@ class ServerOptions:
         waiting_call_count_max: calls that may wait for a thread; beyond them RESOURCE_EXHAUSTED.
         stream_count_max: streams and waiting calls at once, less than `thread_count`.
         large_call_count_max: calls on very many entries that are worked on at once.
-        calls_per_connection_max: further ones of a connection wait at the client, as HTTP/2 has it.
+        calls_per_connection_max: further ones of a connection are refused by HTTP/2; not fewer than may wait, so
+            that callers are refused with a reason first.
         message_bytes_max: largest request.
         patience: how long callers may take, and what they may leave lying.
     """
@@ -69,8 +70,8 @@ class ServerOptions:
     thread_count: int = 64
     waiting_call_count_max: int = 1024
     stream_count_max: int = 48
-    large_call_count_max: int = 2
-    calls_per_connection_max: int = 512
+    large_call_count_max: int = 1
+    calls_per_connection_max: int = 1024
     message_bytes_max: int = 64 * 1024 * 1024
     window: StreamWindow = field(default_factory=StreamWindow)
     patience: PatienceLimits = field(default_factory=PatienceLimits)
@@ -96,8 +97,7 @@ class RpcServer:
             options=_channel_options(options),
             maximum_concurrent_rpcs=calls_max(options.thread_count, options.waiting_call_count_max),
         )
-        # Those that wait hold threads, of which most must be left for short calls.
-        turnstile = Turnstile(options.large_call_count_max, max(1, options.thread_count // 4))
+        turnstile = Turnstile(options.large_call_count_max, options.thread_count)
         handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
         self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mien_server.errors import Overloaded
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client
+from mien_server.rpc.lanes import parked
 from mien_server.rpc.turns import Turns
 
 __all__ = ["LARGE_ENTRIES_MIN", "Turnstile"]
@@ -31,7 +32,7 @@ class Turnstile:
 
     Args:
         running_max: at once.
-        waiting_max: that may wait, each of which holds a thread.
+        waiting_max: that may wait.
     """
 
     def __init__(self, running_max: int, waiting_max: int) -> None:
@@ -71,8 +72,7 @@ class Turnstile:
                 crowded_out.is_refused = True
                 crowded_out.decided.set()
         try:
-            while not ticket.decided.wait(min(DEADLINE_LOOK_INTERVAL_S, deadline.remaining_s())):
-                deadline.check()
+            self._wait(ticket, deadline)
         except BaseException:
             with self._lock:
                 if not ticket.decided.is_set():
@@ -88,6 +88,13 @@ class Turnstile:
                 reason="TOO_MANY_LARGE_CALLS",
                 metadata={"maximum": str(self._waiting_max)},
             )
+
+    def _wait(self, ticket: _Ticket, deadline: Deadline) -> None:
+        if ticket.decided.is_set():
+            return
+        with parked():
+            while not ticket.decided.wait(min(DEADLINE_LOOK_INTERVAL_S, deadline.remaining_s())):
+                deadline.check()
 
     def _admit(self) -> None:
         while self._free_count and (taken := self._turns.take(lambda _: True)) is not None:

@@ -51,6 +51,7 @@ class GalleryState:
         mapping: room for at least row_count rows.
         relabelled, moved, deleted: see LabelFacts.
         next_expiry_us: before this time nothing in it has expired.
+        has_quarantine: some faces are damaged, and their rows count as deleted.
     """
 
     record: GalleryRecord
@@ -62,6 +63,7 @@ class GalleryState:
     moved: int = 0
     deleted: int = 0
     next_expiry_us: int = NEVER_US
+    has_quarantine: bool = False
 
     @property
     def facts(self) -> LabelFacts:
@@ -100,7 +102,7 @@ class GalleryState:
             vectors=vectors,
             live=self.live,
             identity_numbers=identity_numbers,
-            live_count=self.counts.face_count,
+            live_count=int(np.unpackbits(self.live).sum()) if self.has_quarantine else self.counts.face_count,
             location=self.mapping.file.location,
         )
 
@@ -198,6 +200,7 @@ class GalleryDraft:
             moved=self._base.moved + self._moves,
             deleted=self._base.deleted + self._deletes,
             next_expiry_us=next_expiry_us,
+            has_quarantine=self._base.has_quarantine,
         )
         return state, room
 

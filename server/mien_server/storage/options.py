@@ -28,6 +28,8 @@ class StoreOptions:
         request_age_max_s: how long a request id is remembered, in seconds.
         reader_count_max: LMDB read transactions that can be open at once, over all views.
         ready_reader_count_max: read transactions that the writer opens ahead for the views of a new snapshot.
+        serve_damaged: open a store some of whose faces or identities are damaged, without them; everything is read
+            first. Otherwise damage is refused where it is met.
         close_wait_s_max: how long `Store.close` waits for open views, in seconds.
         clock_us: the wall clock, microseconds since 1970 UTC.
     """
@@ -41,5 +43,6 @@ class StoreOptions:
     request_age_max_s: int = 86_400
     reader_count_max: int = 8_192
     ready_reader_count_max: int = 64
+    serve_damaged: bool = False
     close_wait_s_max: float = 10.0
     clock_us: Callable[[], int] = _wall_clock_us

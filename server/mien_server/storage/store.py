@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from mien_server.errors import InternalError
 from mien_server.storage.commands.base import Command
+from mien_server.storage.doubts import Doubts
 from mien_server.storage.opening import OpenedStore, close_files, open_store
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
@@ -31,10 +32,12 @@ class Store:
         store_id: 32 hexadecimal digits, made with the store.
         format_version: of what is on disk.
         scrubber: overwrites what the records' file holds beside live records.
+        damage: what is damaged and not served; empty unless `StoreOptions.serve_damaged`.
     """
 
     def __init__(self, opened: OpenedStore, options: StoreOptions) -> None:
         self._opened = opened
+        self.damage: Doubts = opened.damage
         self._process_id = os.getpid()
         self._close_wait_s_max = options.close_wait_s_max
         self._is_closed = False
@@ -81,8 +84,8 @@ class Store:
         """A view of the published snapshot, to be entered: `with store.view() as view`.
 
         Args:
-            shows_expired: for what is derived from rows and kept, such as an index: what has expired is there until
-                it is swept. Otherwise the view shows nothing that had expired when it was entered.
+            shows_expired: for who looks after all that is kept (an index, a snapshot, an erasure): what has expired
+                is there until it is swept. Otherwise the view shows nothing that had expired when it was entered.
 
         Raises, when entered:
             PreconditionFailed: REVISION_NOT_REACHED, the store is not at `min_revision` yet.

@@ -30,7 +30,7 @@ from mien_server.errors import CorruptStore
 from mien_server.records.faces import Float32Array
 from mien_server.records.policies import VectorType
 from mien_server.records.rows import VectorFileLocation
-from mien_server.storage.layout import sync_folder
+from mien_server.storage.layout import DAMAGE_ADVICE, REPAIR_ADVICE, sync_folder
 
 __all__ = [
     "VECTORS_OFFSET",
@@ -39,6 +39,7 @@ __all__ = [
     "VectorWriter",
     "check_vector_file",
     "grown_capacity",
+    "inspect_vector_file",
     "make_vector_file",
     "trim_vector_file",
     "vector_damaged",
@@ -134,42 +135,57 @@ def make_vector_file(file: VectorFile) -> None:
 
 
 def check_vector_file(file: VectorFile, row_count: int) -> None:
-    """Check header and length against what LMDB says, and cut off what was never committed.
+    """`inspect_vector_file`, and cut off what was never committed.
+
+    Raises:
+        CorruptStore: the file is missing, is another one's, or is shorter than the committed rows.
+    """
+    inspect_vector_file(file, row_count)
+    committed = file.file_bytes(row_count)
+    if file.path.stat().st_size > committed:
+        os.truncate(file.path, committed)
+
+
+def inspect_vector_file(file: VectorFile, row_count: int) -> None:
+    """Check header and length against what LMDB says.
 
     Raises:
         CorruptStore: the file is missing, is another one's, or is shorter than the committed rows.
     """
     try:
-        descriptor = os.open(file.path, os.O_RDWR)
+        with file.path.open("rb") as opened:
+            found = opened.read(VECTORS_OFFSET)
+            size = os.fstat(opened.fileno()).st_size
     except FileNotFoundError as error:
-        raise CorruptStore(
-            f"{file.path}: missing, and {row_count} rows of it are committed; restore the store from a copy"
-        ) from error
-    try:
-        expected = file.header()
-        found = os.pread(descriptor, VECTORS_OFFSET, 0)
-        if found != expected:
-            raise CorruptStore(f"{file.path}: {_difference(found, expected)}; restore the store from a copy")
-        size = os.fstat(descriptor).st_size
-        committed = file.file_bytes(row_count)
-        if size < committed:
-            raise CorruptStore(
-                f"{file.path}: has {size} bytes, and its {row_count} committed rows take {committed}; restore the "
-                "store from a copy",
-                metadata={"file_bytes": str(size), "committed_bytes": str(committed)},
-            )
-        if size > committed:
-            os.ftruncate(descriptor, committed)
-    finally:
-        os.close(descriptor)
+        raise _unusable(file, f"missing, and {row_count} rows of it are committed") from error
+    expected = file.header()
+    if found != expected:
+        raise _unusable(file, _difference(found, expected), offset="0")
+    committed = file.file_bytes(row_count)
+    if size < committed:
+        raise _unusable(
+            file,
+            f"has {size} bytes, and its {row_count} committed rows take {committed}",
+            offset=str(size),
+            file_bytes=str(size),
+            committed_bytes=str(committed),
+        )
+
+
+def _unusable(file: VectorFile, what: str, **metadata: str) -> CorruptStore:
+    return CorruptStore(
+        f"{file.path}: {what}; {REPAIR_ADVICE}",
+        reason="VECTORS_DAMAGED",
+        metadata={"file": str(file.path), **metadata},
+    )
 
 
 def vector_damaged(file: VectorFile, ordinal: int) -> CorruptStore:
     """The error for a row whose checksum is wrong: names the file and the place."""
     offset = file.file_bytes(ordinal)
     return CorruptStore(
-        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, is not what was enrolled; restore "
-        "the store from a copy",
+        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, is not what was enrolled; "
+        f"{DAMAGE_ADVICE}",
         reason="VECTOR_DAMAGED",
         metadata={"file": str(file.path), "offset": str(offset), "ordinal": str(ordinal)},
     )

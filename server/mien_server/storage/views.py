@@ -7,11 +7,12 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord, SnapshotRecord
 from mien_server.storage.check import find_contradictions
-from mien_server.storage.databases import Reading
+from mien_server.storage.databases import Database, Reading
 from mien_server.storage.gallery_view import GalleryView
 from mien_server.storage.opening import OpenedStore
+from mien_server.storage.patrolling import PatrolChunk, patrol_chunk
 from mien_server.storage.reading import RecordReader, gallery_not_found
 
 __all__ = ["StoreView"]
@@ -117,6 +118,10 @@ class StoreView:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
 
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every snapshot that this store remembers, in the order of names, which is that of time."""
+        return self._reader().snapshots()
+
     def copy_records(self, descriptor: int) -> None:
         """Write a copy of LMDB's file, which shows what the view shows and nothing else, to an open file or pipe.
 
@@ -138,6 +143,10 @@ class StoreView:
     def records(self) -> RecordReader:
         """Every record: for work on the store itself."""
         return self._reader()
+
+    def patrol(self, database: Database, start: bytes, count: int) -> PatrolChunk:
+        """Verify the checksums of up to `count` records of a database from the key `start` on, vectors included."""
+        return patrol_chunk(self._reader(), self._content, database, start, count)
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""

@@ -225,7 +225,7 @@ class _Making:
     @contextmanager
     def records(self) -> Iterator[tuple[lmdb.Environment, Handles]]:
         """The records copied, to be read and written."""
-        environment = open_environment(self._layout.meta, self._options, self._options.map_size_bytes)
+        environment = open_environment(self._layout.meta, self._options)
         try:
             yield environment, open_databases(environment)
         finally:

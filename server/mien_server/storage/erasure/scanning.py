@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy.lib.stride_tricks import sliding_window_view
 
 __all__ = ["PATTERN_BYTES_MIN", "Hit", "Scan", "is_telling", "scan_folder"]
 
@@ -32,6 +33,7 @@ HITS_PER_FILE_MAX = 10_000
 _LONG_BYTES_MIN = 15
 _ALIGNMENT = 8
 _BLOCK_BYTES = 16 << 20
+_CHUNK_WORDS = 16_384
 _TABLE_BITS_MIN = 20
 _TABLE_LOAD_BITS = 6
 _MULTIPLIER = {8: 0x9E3779B97F4A7C15, 4: 0x9E3779B1}
@@ -114,12 +116,19 @@ class _Words:
         self._type = np.dtype(f"<u{word_bytes}")
         self._bits = 8 * word_bytes
         self._multiplier = self._type.type(_MULTIPLIER[word_bytes])
-        # Of each word, the patterns it is of and where it stands in them.
-        self._places: dict[int, list[tuple[bytes, int]]] = {}
+        # Of each word, where it stands in patterns of which length, and how these end.
+        places: dict[int, dict[tuple[int, int], set[int]]] = {}
+        self._patterns: dict[tuple[int, int, int, int], list[bytes]] = {}
         for pattern in patterns:
+            end = int.from_bytes(pattern[-word_bytes:], "little")
             for phase in range(word_bytes):
                 word = int.from_bytes(pattern[phase : phase + word_bytes], "little")
-                self._places.setdefault(word, []).append((pattern, phase))
+                places.setdefault(word, {}).setdefault((phase, len(pattern)), set()).add(end)
+                self._patterns.setdefault((word, phase, len(pattern), end), []).append(pattern)
+        self._places = {
+            word: {place: np.array(sorted(ends), dtype=self._type) for place, ends in found.items()}
+            for word, found in places.items()
+        }
         self._words = np.array(sorted(self._places), dtype=self._type)
         table_bits = max(_TABLE_BITS_MIN, self._words.size.bit_length() + _TABLE_LOAD_BITS)
         self._shift = self._type.type(self._bits - min(table_bits, self._bits - 1))
@@ -130,19 +139,45 @@ class _Words:
         """Where patterns stand in a block, and which."""
         size = self._type.itemsize
         words = np.frombuffer(block, dtype=self._type, count=len(block) // size)
-        for index in self._candidates(words).tolist():
-            for pattern, phase in self._places[int(words[index])]:
-                first = index * size - phase
-                if first >= 0 and block.startswith(pattern, first):
-                    yield first, pattern
+        candidates, numbers = self._candidates(words)
+        if not candidates.size:
+            return
+        windows = sliding_window_view(np.frombuffer(block, dtype=np.uint8), size)
+        # Numbers of two bytes are sorted by counting.
+        order = np.argsort(numbers.astype(np.uint16) if self._words.size <= 1 << 16 else numbers, kind="stable")
+        counts = np.bincount(numbers)
+        distinct = np.flatnonzero(counts)
+        parts = np.split(candidates[order], np.cumsum(counts[distinct])[:-1])
+        # A word may be in many patterns and records: those that end otherwise are passed over together.
+        for word, indexes in zip(self._words[distinct].tolist(), parts, strict=True):
+            for (phase, length), ends in self._places[word].items():
+                firsts = indexes * size - phase
+                firsts = firsts[(firsts >= 0) & (firsts <= len(block) - length)]
+                tails = windows[firsts + (length - size)].view(self._type)[:, 0]
+                nearest = np.minimum(np.searchsorted(ends, tails), ends.size - 1)
+                is_likely = ends[nearest] == tails
+                for first, end in zip(firsts[is_likely].tolist(), tails[is_likely].tolist(), strict=True):
+                    for pattern in self._patterns[word, phase, length, end]:
+                        if block.startswith(pattern, first):
+                            yield first, pattern
 
     def _slots(self, words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
         slots: npt.NDArray[np.unsignedinteger] = (words * self._multiplier) >> self._shift
         return slots
 
-    def _candidates(self, block: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.int64]:
-        likely = np.flatnonzero(self._table[self._slots(block)])
+    def _candidates(
+        self, block: npt.NDArray[np.unsignedinteger]
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Where in a block words of patterns stand, and which: their places in `_words`."""
+        parts = []
+        # As much at a time as the processor's cache holds.
+        for start in range(0, block.size, _CHUNK_WORDS):
+            chunk = block[start : start + _CHUNK_WORDS]
+            parts.append(np.flatnonzero(self._table[self._slots(chunk)]) + start)
+        if not parts:
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        likely = np.concatenate(parts)
         found = block[likely]
         nearest = np.minimum(np.searchsorted(self._words, found), self._words.size - 1)
-        candidates: npt.NDArray[np.int64] = likely[self._words[nearest] == found]
-        return candidates
+        is_one = self._words[nearest] == found
+        return likely[is_one], nearest[is_one]
