@@ -53,6 +53,11 @@ class Command(ABC, Generic[R]):
         """What the command counts for in the queue and in a group, at least 1."""
         return 1
 
+    @property
+    def byte_count(self) -> int:
+        """What the command keeps in memory while it waits, of what grows with its rows."""
+        return 0
+
     @abstractmethod
     def plan(self, planning: Planning) -> Plan[R]:
         """Decide what to write, from reads alone. A `MienError` raised here fails this command and no other."""

@@ -84,6 +84,11 @@ class EnrollRows(Command[EnrollResult]):
         """Rows, enrolled or not."""
         return max(1, len(self.identity_ids))
 
+    @property
+    def byte_count(self) -> int:
+        """Vectors and records."""
+        return self.vectors.nbytes + sum(map(len, self.records))
+
     def plan(self, planning: Planning) -> Plan[EnrollResult]:
         """Decide what to write; see `Command.plan`."""
         records = planning.records
