@@ -56,8 +56,8 @@ class Writer:
         options = self._options
         if queued > options.queue_rows_max or queued_bytes > options.queue_bytes_max:
             raise Overloaded(
-                f"{self._waiting_row_count} rows of {self._waiting_byte_count:,} bytes wait to be written, the most are "
-                f"{options.queue_rows_max} of {options.queue_bytes_max:,}; send it again in a moment",
+                f"{self._waiting_row_count} rows of {self._waiting_byte_count:,} bytes wait to be written, the most "
+                f"are {options.queue_rows_max} of {options.queue_bytes_max:,}; send it again in a moment",
                 reason="WRITE_QUEUE_FULL",
                 metadata={
                     "queue_rows_max": str(options.queue_rows_max),
