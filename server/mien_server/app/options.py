@@ -80,6 +80,7 @@ def _store_options(storage: StorageSettings) -> StoreOptions:
         group_rows_max=storage.group_rows_max,
         group_commands_max=storage.group_commands_max,
         queue_rows_max=storage.queue_rows_max,
+        queue_bytes_max=storage.queue_bytes_max,
         journal_revisions_max=storage.journal_revisions_max,
         journal_bytes_max=storage.journal_bytes_max,
         request_age_max_s=storage.request_age_max_s,

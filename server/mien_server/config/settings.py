@@ -275,6 +275,9 @@ class StorageSettings(_Section):
     group_rows_max: Count = Field(default=8_192, description="Rows that one commit takes at most.")
     group_commands_max: Count = Field(default=1_024, description="Writes that one commit takes at most.")
     queue_rows_max: Count = Field(default=65_536, description="Rows that may wait for the writer.")
+    queue_bytes_max: Count = Field(
+        default=256 * 1024 * 1024, description="Bytes of the vectors and records of the rows that may wait for it."
+    )
     journal_revisions_max: Count = Field(default=100_000, description="Entries of the journal that are kept.")
     journal_bytes_max: Count = Field(default=1 << 30, description="Bytes that the journal's entries may take.")
     request_age_max_s: Count = Field(default=86_400, description="Seconds for which a request_id is remembered.")

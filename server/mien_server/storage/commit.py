@@ -37,6 +37,7 @@ class Pending(Generic[R]):
 
     command: Command[R]
     row_count: int
+    byte_count: int = 0
     future: Future[Committed[R] | Replayed] = field(default_factory=Future)
 
 
