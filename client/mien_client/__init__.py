@@ -61,6 +61,7 @@ from mien_client._types.galleries import (
 )
 from mien_client._types.operations import (
     AbsentFeature,
+    Damage,
     GalleryInfo,
     Limits,
     Operation,
@@ -134,6 +135,7 @@ __all__ = [
     "Condition",
     "ConditionSubject",
     "Conflict",
+    "Damage",
     "DeadlineExceeded",
     "Decision",
     "DecisionPolicy",

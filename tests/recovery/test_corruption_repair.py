@@ -127,7 +127,7 @@ def test_faces_of_nobody_are_dropped(whole: tuple[Path, dict[str, Any]], store_p
 
 
 def test_what_was_deleted_does_not_come_back(whole: tuple[Path, dict[str, Any]], store_path: Path) -> None:
-    """Pages that no tree reaches are searched for lost records; deleted faces, whose bytes are still there, stay away."""
+    """Pages that no tree reaches are searched for lost records; deleted faces, whose bytes are there, stay away."""
     shutil.copytree(whole[0], store_path)
     assert b"people-face-0000" in (store_path / DATA).read_bytes(), "the bytes of a deleted face are to be there"
     page_flipped("faces", "root", 10, 3)(store_path)

@@ -20,6 +20,7 @@ from mien_server.engine.indexing import Indexes, IndexOptions
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.operations import Operations
 from mien_server.engine.options import EngineOptions
+from mien_server.engine.patrol import Patrol
 from mien_server.engine.recognition import Recognition
 from mien_server.engine.types import RecipeInfo, ServerInfo
 from mien_server.storage import Store
@@ -61,7 +62,10 @@ class Engine:
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
             indexes.open()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)))
+            patrol = Patrol(store, options.patrol)
+            opened.callback(patrol.close)
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), patrol))
+            patrol.start()
             opened.pop_all()
             return engine
 
@@ -86,7 +90,7 @@ class Engine:
     def server_info(self) -> ServerInfo:
         """What this server is and holds."""
         galleries = self.galleries.list("", self.limits.galleries_max)
-        store = self._context.store
+        store, patrol = self._context.store, self._context.patrol
         return ServerInfo(
             version=__version__,
             store_id=store.store_id,
@@ -97,14 +101,22 @@ class Engine:
             galleries=galleries.galleries,
             format_version=store.format_version,
             library_versions=_library_versions(),
+            degraded_reasons=tuple(self.degraded_reasons()),
+            damages=patrol.damages(),
+            damage_count=patrol.damage_count,
+            serves_damaged=self._context.options.store.serve_damaged,
+            patrol_end_time_us=patrol.end_time_us,
         )
 
     def degraded_reasons(self) -> list[str]:
         """Why the store is not as it should be; empty when all is well."""
-        return self._context.indexes.troubles()
+        damage_count = self._context.patrol.damage_count
+        damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
+        return damaged + self._context.indexes.troubles()
 
     def close(self) -> None:
         """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        self._context.patrol.close()
         self._context.indexes.close()
         self._context.embedding.close()
         self._context.store.close()

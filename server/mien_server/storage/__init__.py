@@ -24,6 +24,8 @@ from mien_server.storage.commands import (
     PutOperation,
     UpdateGallery,
 )
+from mien_server.storage.databases import checked_databases as patrolled_databases
+from mien_server.storage.doubts import Doubts as Damages
 from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
 from mien_server.storage.options import StoreOptions
@@ -36,6 +38,7 @@ __all__ = [
     "Command",
     "Committed",
     "CreateGallery",
+    "Damages",
     "DeleteFaces",
     "DeleteGallery",
     "DeleteIdentity",
@@ -61,4 +64,5 @@ __all__ = [
     "Subject",
     "UpdateGallery",
     "ValueKind",
+    "patrolled_databases",
 ]

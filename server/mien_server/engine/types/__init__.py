@@ -19,6 +19,7 @@ from mien_server.engine.types.galleries import (
 )
 from mien_server.engine.types.operations import (
     AbsentFeature,
+    DamageInfo,
     OperationInfo,
     OperationKind,
     OperationState,
@@ -51,6 +52,7 @@ __all__ = [
     "Candidate",
     "Condition",
     "ConditionSubject",
+    "DamageInfo",
     "DeletedGallery",
     "EffortLadderStep",
     "EnrollBatch",
