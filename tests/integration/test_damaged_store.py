@@ -1,4 +1,4 @@
-"""A server on a damaged store: it does not start, or serves the rest and says what is damaged; the patrol finds more."""
+"""A server on a damaged store: it does not start, or serves the rest and says what is damaged."""
 
 from __future__ import annotations
 
@@ -48,8 +48,8 @@ def found(client: Client, row: int) -> str:
 
 
 def test_the_rest_is_served_and_the_damage_is_listed(store: Path) -> None:
-    """With `serve_damaged` a damaged vector and a damaged identity are left out of every answer; GetServerInfo and the log
-    name them, and all others are found.
+    """With `serve_damaged` a damaged vector and a damaged identity are left out of every answer; GetServerInfo and
+    the log name them, and all others are found.
     """
     offset = damage_vector(store, 100)
     flip(store / DATA, live_bytes(store, "identity_ids", b"person-060"), 1)

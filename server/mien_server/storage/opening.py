@@ -212,6 +212,8 @@ def _scan_faces(
     # Their checksums are verified when they are read to be answered: here that would double the time.
     for chunk in records.reading.raw_chunks(Database.FACES, prefix, _SCAN_FACES):
         found, values = zip(*chunk, strict=True)
+        if any(len(key) != len(prefix) + keys.NUMBER_BYTES for key in found):
+            raise corrupt(Database.FACES, prefix, "a key of this gallery is none of a face", "RECORD_DAMAGED")
         ordinals = keys.decode_trailing_numbers(found)
         headers = decode_face_headers(values, found)
         wrong = (ordinals >= counts.row_count) | (headers["identity_number"] > _NUMBER_MAX)
