@@ -32,6 +32,7 @@ from mien_client._types.enums import (
     Decision,
     DistanceMetric,
     Duplicates,
+    ErasureState,
     IdentityScoring,
     ImageStatus,
     IndexCode,
@@ -43,6 +44,15 @@ from mien_client._types.enums import (
     QualityReason,
     ThresholdOrigin,
     VectorType,
+)
+from mien_client._types.erasures import (
+    Erasure,
+    ErasureCheck,
+    ErasureReceipt,
+    ErasureScan,
+    ErasureVerification,
+    HeldSnapshot,
+    StartedErasure,
 )
 from mien_client._types.faces import BoundingBox, DetectedFace, DetectionAnswer, Face, ImageFaces, Landmarks, Quality
 from mien_client._types.galleries import (
@@ -158,6 +168,12 @@ __all__ = [
     "EnrolledFace",
     "EnrolledIdentity",
     "EnrollmentPolicy",
+    "Erasure",
+    "ErasureCheck",
+    "ErasureReceipt",
+    "ErasureScan",
+    "ErasureState",
+    "ErasureVerification",
     "Explanation",
     "Face",
     "FaceIdentification",
@@ -166,6 +182,7 @@ __all__ = [
     "Filter",
     "Gallery",
     "GalleryInfo",
+    "HeldSnapshot",
     "IdentifyAnswer",
     "Identity",
     "IdentityScoring",
@@ -203,6 +220,7 @@ __all__ = [
     "ServerFailure",
     "ServerInfo",
     "StageTiming",
+    "StartedErasure",
     "StreamedIdentifyAnswer",
     "StreamedSearchAnswer",
     "Threshold",

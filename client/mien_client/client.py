@@ -7,6 +7,7 @@ from typing import Self
 
 from mien_client._calls.bulk_operations import BulkOperationCalls
 from mien_client._calls.enrollment import EnrollmentCalls
+from mien_client._calls.erasures import ErasureCalls
 from mien_client._calls.galleries import GalleryCalls
 from mien_client._calls.operations import OperationCalls
 from mien_client._calls.people import PeopleCalls
@@ -18,7 +19,15 @@ from mien_client._rpc.channel import ClientOptions
 __all__ = ["Client"]
 
 
-class Client(GalleryCalls, EnrollmentCalls, PeopleCalls, RecognitionCalls, OperationCalls, BulkOperationCalls):
+class Client(
+    GalleryCalls,
+    EnrollmentCalls,
+    PeopleCalls,
+    RecognitionCalls,
+    OperationCalls,
+    ErasureCalls,
+    BulkOperationCalls,
+):
     """A connection to one server. Safe to share between threads; not across a fork.
 
     Connects with the first call. Every method has the name of the contract's and raises MienClientError. A call is

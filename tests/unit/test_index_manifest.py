@@ -99,6 +99,8 @@ def test_short_lists_grow_with_the_gallery() -> None:
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"step": 2}]},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"rank1_agreement": 1.5}]},
         {"staging": {"first": {"lists": 1, "rescored": 1}}},
+        {"staging": STAGING | {"standard_error": float("nan")}},
+        {"relaxed_stagings": [STAGING, STAGING | {"stop_similarity": 1.5}]},
         {"staging": STAGING | {"stop_similarity": float("nan")}},
         {"staging": STAGING | {"stop_similarity": 1.5}},
         {"staging": STAGING | {"undecided": 1.5}},

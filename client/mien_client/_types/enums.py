@@ -168,6 +168,7 @@ class OperationKind(StrEnum):
     SNAPSHOT = "SNAPSHOT"
     CALIBRATE = "CALIBRATE"
     EVALUATE = "EVALUATE"
+    ERASE = "ERASE"
 
 
 class OperationState(StrEnum):
@@ -179,3 +180,13 @@ class OperationState(StrEnum):
     SUCCEEDED = "SUCCEEDED"
     FAILED = "FAILED"
     CANCELLED = "CANCELLED"
+
+
+class ErasureState(StrEnum):
+    """How far an erasure is; nobody finds the identity from DELETED on."""
+
+    UNSPECIFIED = "UNSPECIFIED"
+    DELETING = "DELETING"
+    DELETED = "DELETED"
+    RECEIPTED = "RECEIPTED"
+    DONE = "DONE"

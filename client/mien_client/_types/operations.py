@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mien_client._types import enums
+from mien_client._types.erasures import Erasure
 from mien_client._types.galleries import IndexState
 from mien_client.errors import MienClientError
 
@@ -141,6 +142,7 @@ class Operation:
         stage: what it is doing, for a person.
         error: why it failed or was cancelled.
         rebuild_index: the result, when it is a rebuild that succeeded.
+        erase_identity: the erasure with its receipt, when it is one that succeeded.
     """
 
     name: str
@@ -153,6 +155,7 @@ class Operation:
     end_time: datetime.datetime | None
     error: MienClientError | None
     rebuild_index: RebuildIndexResult | None
+    erase_identity: Erasure | None = None
 
     @property
     def is_done(self) -> bool:

@@ -7,6 +7,7 @@ from dataclasses import fields
 from mien.v1 import operations_service_pb2 as operations_v1
 from mien_client._rpc.failures import optional_error
 from mien_client._types import enums, operations
+from mien_client._wire.decode_erasures import erasure
 from mien_client._wire.decode_faces import moment
 from mien_client._wire.decode_galleries import index_state
 from mien_client._wire.enums import enum_value
@@ -76,4 +77,5 @@ def operation(message: operations_v1.Operation) -> operations.Operation:
         )
         if message.HasField("rebuild_index")
         else None,
+        erase_identity=erasure(message.erase_identity.erasure) if message.HasField("erase_identity") else None,
     )

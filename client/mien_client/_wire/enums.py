@@ -33,6 +33,7 @@ _CONTRACT: dict[type[StrEnum], tuple[EnumTypeWrapper, str]] = {
     enums.ConditionSubject: (types_v1.Condition.Subject, "SUBJECT_"),
     enums.OperationKind: (operations_v1.OperationKind, "OPERATION_KIND_"),
     enums.OperationState: (operations_v1.OperationState, "OPERATION_STATE_"),
+    enums.ErasureState: (operations_v1.ErasureState, "ERASURE_STATE_"),
 }
 
 

@@ -88,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
         delete,
         detect,
         enroll,
+        erase,
         gallery,
         identify,
         info,
@@ -108,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mien {_version()}")
     add_global_options(parser, is_root=True)
     commands = Subcommands(parser)
-    for command in (gallery, enroll, identify, verify, search, listing, delete, detect, info, rebuild):
+    for command in (gallery, enroll, identify, verify, search, listing, delete, erase, detect, info, rebuild):
         command.add(commands)
     return parser
 

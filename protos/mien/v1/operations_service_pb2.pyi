@@ -22,6 +22,7 @@ class OperationKind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_KIND_SNAPSHOT: _ClassVar[OperationKind]
     OPERATION_KIND_CALIBRATE: _ClassVar[OperationKind]
     OPERATION_KIND_EVALUATE: _ClassVar[OperationKind]
+    OPERATION_KIND_ERASE: _ClassVar[OperationKind]
 
 class OperationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     __slots__ = ()
@@ -31,6 +32,14 @@ class OperationState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OPERATION_STATE_SUCCEEDED: _ClassVar[OperationState]
     OPERATION_STATE_FAILED: _ClassVar[OperationState]
     OPERATION_STATE_CANCELLED: _ClassVar[OperationState]
+
+class ErasureState(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    ERASURE_STATE_UNSPECIFIED: _ClassVar[ErasureState]
+    ERASURE_STATE_DELETING: _ClassVar[ErasureState]
+    ERASURE_STATE_DELETED: _ClassVar[ErasureState]
+    ERASURE_STATE_RECEIPTED: _ClassVar[ErasureState]
+    ERASURE_STATE_DONE: _ClassVar[ErasureState]
 OPERATION_KIND_UNSPECIFIED: OperationKind
 OPERATION_KIND_REBUILD_INDEX: OperationKind
 OPERATION_KIND_IMPORT: OperationKind
@@ -38,12 +47,18 @@ OPERATION_KIND_EXPORT: OperationKind
 OPERATION_KIND_SNAPSHOT: OperationKind
 OPERATION_KIND_CALIBRATE: OperationKind
 OPERATION_KIND_EVALUATE: OperationKind
+OPERATION_KIND_ERASE: OperationKind
 OPERATION_STATE_UNSPECIFIED: OperationState
 OPERATION_STATE_PENDING: OperationState
 OPERATION_STATE_RUNNING: OperationState
 OPERATION_STATE_SUCCEEDED: OperationState
 OPERATION_STATE_FAILED: OperationState
 OPERATION_STATE_CANCELLED: OperationState
+ERASURE_STATE_UNSPECIFIED: ErasureState
+ERASURE_STATE_DELETING: ErasureState
+ERASURE_STATE_DELETED: ErasureState
+ERASURE_STATE_RECEIPTED: ErasureState
+ERASURE_STATE_DONE: ErasureState
 
 class GetServerInfoRequest(_message.Message):
     __slots__ = ()
@@ -110,7 +125,7 @@ class Damage(_message.Message):
     def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., place: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
-    __slots__ = ("message_bytes_max", "image_bytes_max", "image_pixels_max", "images_per_request_max", "faces_per_image_max", "embeddings_per_request_max", "dimension_max", "k_max", "candidate_count_max", "page_size_max", "enroll_items_max", "face_ids_per_request_max", "identity_id_bytes_max", "face_id_bytes_max", "labels_max", "label_value_bytes_max", "filter_ids_max", "galleries_max", "source_bytes_max", "display_name_bytes_max", "neighbors_per_request_max")
+    __slots__ = ("message_bytes_max", "image_bytes_max", "image_pixels_max", "images_per_request_max", "faces_per_image_max", "embeddings_per_request_max", "dimension_max", "k_max", "candidate_count_max", "page_size_max", "enroll_items_max", "face_ids_per_request_max", "identity_id_bytes_max", "face_id_bytes_max", "labels_max", "label_value_bytes_max", "filter_ids_max", "galleries_max", "source_bytes_max", "display_name_bytes_max", "neighbors_per_request_max", "message_elements_max", "operations_waiting_max")
     MESSAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     IMAGE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     IMAGE_PIXELS_MAX_FIELD_NUMBER: _ClassVar[int]
@@ -132,6 +147,8 @@ class Limits(_message.Message):
     SOURCE_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     DISPLAY_NAME_BYTES_MAX_FIELD_NUMBER: _ClassVar[int]
     NEIGHBORS_PER_REQUEST_MAX_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_ELEMENTS_MAX_FIELD_NUMBER: _ClassVar[int]
+    OPERATIONS_WAITING_MAX_FIELD_NUMBER: _ClassVar[int]
     message_bytes_max: int
     image_bytes_max: int
     image_pixels_max: int
@@ -153,7 +170,9 @@ class Limits(_message.Message):
     source_bytes_max: int
     display_name_bytes_max: int
     neighbors_per_request_max: int
-    def __init__(self, message_bytes_max: _Optional[int] = ..., image_bytes_max: _Optional[int] = ..., image_pixels_max: _Optional[int] = ..., images_per_request_max: _Optional[int] = ..., faces_per_image_max: _Optional[int] = ..., embeddings_per_request_max: _Optional[int] = ..., dimension_max: _Optional[int] = ..., k_max: _Optional[int] = ..., candidate_count_max: _Optional[int] = ..., page_size_max: _Optional[int] = ..., enroll_items_max: _Optional[int] = ..., face_ids_per_request_max: _Optional[int] = ..., identity_id_bytes_max: _Optional[int] = ..., face_id_bytes_max: _Optional[int] = ..., labels_max: _Optional[int] = ..., label_value_bytes_max: _Optional[int] = ..., filter_ids_max: _Optional[int] = ..., galleries_max: _Optional[int] = ..., source_bytes_max: _Optional[int] = ..., display_name_bytes_max: _Optional[int] = ..., neighbors_per_request_max: _Optional[int] = ...) -> None: ...
+    message_elements_max: int
+    operations_waiting_max: int
+    def __init__(self, message_bytes_max: _Optional[int] = ..., image_bytes_max: _Optional[int] = ..., image_pixels_max: _Optional[int] = ..., images_per_request_max: _Optional[int] = ..., faces_per_image_max: _Optional[int] = ..., embeddings_per_request_max: _Optional[int] = ..., dimension_max: _Optional[int] = ..., k_max: _Optional[int] = ..., candidate_count_max: _Optional[int] = ..., page_size_max: _Optional[int] = ..., enroll_items_max: _Optional[int] = ..., face_ids_per_request_max: _Optional[int] = ..., identity_id_bytes_max: _Optional[int] = ..., face_id_bytes_max: _Optional[int] = ..., labels_max: _Optional[int] = ..., label_value_bytes_max: _Optional[int] = ..., filter_ids_max: _Optional[int] = ..., galleries_max: _Optional[int] = ..., source_bytes_max: _Optional[int] = ..., display_name_bytes_max: _Optional[int] = ..., neighbors_per_request_max: _Optional[int] = ..., message_elements_max: _Optional[int] = ..., operations_waiting_max: _Optional[int] = ...) -> None: ...
 
 class RecipeInfo(_message.Message):
     __slots__ = ("name", "fingerprint", "dimension", "detector", "embedder", "available", "unavailable_reason", "default_threshold", "threshold_detail", "notices")
@@ -200,7 +219,7 @@ class AbsentFeature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("name", "kind", "gallery", "state", "progress", "stage", "create_time", "end_time", "error", "rebuild_index")
+    __slots__ = ("name", "kind", "gallery", "state", "progress", "stage", "create_time", "end_time", "error", "rebuild_index", "erase_identity")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
@@ -211,6 +230,7 @@ class Operation(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REBUILD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    ERASE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: OperationKind
     gallery: str
@@ -221,7 +241,8 @@ class Operation(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
     rebuild_index: RebuildIndexResult
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[OperationState, str]] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., rebuild_index: _Optional[_Union[RebuildIndexResult, _Mapping]] = ...) -> None: ...
+    erase_identity: EraseIdentityResult
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[OperationState, str]] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., rebuild_index: _Optional[_Union[RebuildIndexResult, _Mapping]] = ..., erase_identity: _Optional[_Union[EraseIdentityResult, _Mapping]] = ...) -> None: ...
 
 class RebuildIndexResult(_message.Message):
     __slots__ = ("generation", "rows", "index_state", "duration")
@@ -382,3 +403,167 @@ class CancelOperationResponse(_message.Message):
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: Operation
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class EraseIdentityRequest(_message.Message):
+    __slots__ = ("gallery", "identity_id", "request_id")
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    gallery: str
+    identity_id: str
+    request_id: str
+    def __init__(self, gallery: _Optional[str] = ..., identity_id: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+
+class EraseIdentityResponse(_message.Message):
+    __slots__ = ("operation", "revision")
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    operation: Operation
+    revision: int
+    def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class EraseIdentityResult(_message.Message):
+    __slots__ = ("erasure",)
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    erasure: Erasure
+    def __init__(self, erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
+
+class Erasure(_message.Message):
+    __slots__ = ("name", "gallery", "state", "operation", "create_time", "is_overdue", "receipt")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    IS_OVERDUE_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    gallery: str
+    state: ErasureState
+    operation: str
+    create_time: _timestamp_pb2.Timestamp
+    is_overdue: bool
+    receipt: ErasureReceipt
+    def __init__(self, name: _Optional[str] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[ErasureState, str]] = ..., operation: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_overdue: _Optional[bool] = ..., receipt: _Optional[_Union[ErasureReceipt, _Mapping]] = ...) -> None: ...
+
+class ErasureReceipt(_message.Message):
+    __slots__ = ("erasure", "store_id", "gallery", "gallery_number", "identity_hash", "revision", "request_time", "complete_time", "face_count", "row_count", "journal_entry_count", "request_count", "index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal")
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_HASH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIME_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_TIME_FIELD_NUMBER: _ClassVar[int]
+    FACE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    INDEX_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    LIVE_PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FREE_PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCAN_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
+    erasure: str
+    store_id: str
+    gallery: str
+    gallery_number: int
+    identity_hash: bytes
+    revision: int
+    request_time: _timestamp_pb2.Timestamp
+    complete_time: _timestamp_pb2.Timestamp
+    face_count: int
+    row_count: int
+    journal_entry_count: int
+    request_count: int
+    index_rewritten: bool
+    live_page_count: int
+    free_page_count: int
+    scan: ErasureScan
+    snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshot]
+    seal: bytes
+    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScan, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshot, _Mapping]]] = ..., seal: _Optional[bytes] = ...) -> None: ...
+
+class ErasureScan(_message.Message):
+    __slots__ = ("file_count", "byte_count", "pattern_count", "shared_count", "short_count", "found_count")
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHORT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FOUND_COUNT_FIELD_NUMBER: _ClassVar[int]
+    file_count: int
+    byte_count: int
+    pattern_count: int
+    shared_count: int
+    short_count: int
+    found_count: int
+    def __init__(self, file_count: _Optional[int] = ..., byte_count: _Optional[int] = ..., pattern_count: _Optional[int] = ..., shared_count: _Optional[int] = ..., short_count: _Optional[int] = ..., found_count: _Optional[int] = ...) -> None: ...
+
+class HeldSnapshot(_message.Message):
+    __slots__ = ("name", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...
+
+class GetErasureRequest(_message.Message):
+    __slots__ = ("name",)
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    def __init__(self, name: _Optional[str] = ...) -> None: ...
+
+class GetErasureResponse(_message.Message):
+    __slots__ = ("erasure",)
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    erasure: Erasure
+    def __init__(self, erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
+
+class ListErasuresRequest(_message.Message):
+    __slots__ = ("page_size", "page_token", "gallery", "pending_only")
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_FIELD_NUMBER: _ClassVar[int]
+    PENDING_ONLY_FIELD_NUMBER: _ClassVar[int]
+    page_size: int
+    page_token: str
+    gallery: str
+    pending_only: bool
+    def __init__(self, page_size: _Optional[int] = ..., page_token: _Optional[str] = ..., gallery: _Optional[str] = ..., pending_only: _Optional[bool] = ...) -> None: ...
+
+class ListErasuresResponse(_message.Message):
+    __slots__ = ("erasures", "next_page_token")
+    ERASURES_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    erasures: _containers.RepeatedCompositeFieldContainer[Erasure]
+    next_page_token: str
+    def __init__(self, erasures: _Optional[_Iterable[_Union[Erasure, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class VerifyErasureRequest(_message.Message):
+    __slots__ = ("receipt", "identity_id")
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    receipt: ErasureReceipt
+    identity_id: str
+    def __init__(self, receipt: _Optional[_Union[ErasureReceipt, _Mapping]] = ..., identity_id: _Optional[str] = ...) -> None: ...
+
+class VerifyErasureResponse(_message.Message):
+    __slots__ = ("is_valid", "checks")
+    IS_VALID_FIELD_NUMBER: _ClassVar[int]
+    CHECKS_FIELD_NUMBER: _ClassVar[int]
+    is_valid: bool
+    checks: _containers.RepeatedCompositeFieldContainer[ErasureCheck]
+    def __init__(self, is_valid: _Optional[bool] = ..., checks: _Optional[_Iterable[_Union[ErasureCheck, _Mapping]]] = ...) -> None: ...
+
+class ErasureCheck(_message.Message):
+    __slots__ = ("name", "passed", "detail")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    PASSED_FIELD_NUMBER: _ClassVar[int]
+    DETAIL_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    passed: bool
+    detail: str
+    def __init__(self, name: _Optional[str] = ..., passed: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...

@@ -92,6 +92,26 @@ class OperationsServiceStub:
                 request_serializer=mien_dot_v1_dot_operations__service__pb2.CancelOperationRequest.SerializeToString,
                 response_deserializer=mien_dot_v1_dot_operations__service__pb2.CancelOperationResponse.FromString,
                 _registered_method=True)
+        self.EraseIdentity = channel.unary_unary(
+                '/mien.v1.OperationsService/EraseIdentity',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.EraseIdentityRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.EraseIdentityResponse.FromString,
+                _registered_method=True)
+        self.GetErasure = channel.unary_unary(
+                '/mien.v1.OperationsService/GetErasure',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.GetErasureRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.GetErasureResponse.FromString,
+                _registered_method=True)
+        self.ListErasures = channel.unary_unary(
+                '/mien.v1.OperationsService/ListErasures',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.ListErasuresRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.ListErasuresResponse.FromString,
+                _registered_method=True)
+        self.VerifyErasure = channel.unary_unary(
+                '/mien.v1.OperationsService/VerifyErasure',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.VerifyErasureRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.VerifyErasureResponse.FromString,
+                _registered_method=True)
 
 
 class OperationsServiceServicer:
@@ -170,6 +190,35 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EraseIdentity(self, request, context):
+        """Deletes an identity as DeleteIdentity does, before it answers, and then removes whatever the store's
+        files still hold of it: see docs/RELIABILITY.md. The operation cannot be cancelled, goes on after a
+        restart, and ends with a receipt.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetErasure(self, request, context):
+        """Erasures and their receipts are kept for as long as the store.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListErasures(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def VerifyErasure(self, request, context):
+        """Whether a receipt is this store's and unchanged, and what it says still holds.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_OperationsServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -227,6 +276,26 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.CancelOperation,
                     request_deserializer=mien_dot_v1_dot_operations__service__pb2.CancelOperationRequest.FromString,
                     response_serializer=mien_dot_v1_dot_operations__service__pb2.CancelOperationResponse.SerializeToString,
+            ),
+            'EraseIdentity': grpc.unary_unary_rpc_method_handler(
+                    servicer.EraseIdentity,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.EraseIdentityRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.EraseIdentityResponse.SerializeToString,
+            ),
+            'GetErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetErasure,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.GetErasureRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.GetErasureResponse.SerializeToString,
+            ),
+            'ListErasures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListErasures,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.ListErasuresRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.ListErasuresResponse.SerializeToString,
+            ),
+            'VerifyErasure': grpc.unary_unary_rpc_method_handler(
+                    servicer.VerifyErasure,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.VerifyErasureRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.VerifyErasureResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -529,6 +598,114 @@ class OperationsService:
             '/mien.v1.OperationsService/CancelOperation',
             mien_dot_v1_dot_operations__service__pb2.CancelOperationRequest.SerializeToString,
             mien_dot_v1_dot_operations__service__pb2.CancelOperationResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EraseIdentity(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/EraseIdentity',
+            mien_dot_v1_dot_operations__service__pb2.EraseIdentityRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.EraseIdentityResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/GetErasure',
+            mien_dot_v1_dot_operations__service__pb2.GetErasureRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.GetErasureResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListErasures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/ListErasures',
+            mien_dot_v1_dot_operations__service__pb2.ListErasuresRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.ListErasuresResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def VerifyErasure(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/VerifyErasure',
+            mien_dot_v1_dot_operations__service__pb2.VerifyErasureRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.VerifyErasureResponse.FromString,
             options,
             channel_credentials,
             insecure,

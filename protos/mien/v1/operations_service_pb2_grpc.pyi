@@ -34,6 +34,16 @@ class OperationsServiceStub:
     """Answers when the operation is done or the timeout has passed, whichever is first."""
     CancelOperation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.CancelOperationRequest, _operations_service_pb2.CancelOperationResponse]
     """Asks the operation to stop. It ends with CANCELLED, or as it would have if it was too late."""
+    EraseIdentity: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.EraseIdentityRequest, _operations_service_pb2.EraseIdentityResponse]
+    """Deletes an identity as DeleteIdentity does, before it answers, and then removes whatever the store's
+    files still hold of it: see docs/RELIABILITY.md. The operation cannot be cancelled, goes on after a
+    restart, and ends with a receipt.
+    """
+    GetErasure: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetErasureRequest, _operations_service_pb2.GetErasureResponse]
+    """Erasures and their receipts are kept for as long as the store."""
+    ListErasures: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListErasuresRequest, _operations_service_pb2.ListErasuresResponse]
+    VerifyErasure: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.VerifyErasureRequest, _operations_service_pb2.VerifyErasureResponse]
+    """Whether a receipt is this store's and unchanged, and what it says still holds."""
 
 class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
     """Long-running work is started by its own call, which answers at once with an Operation, and is
@@ -121,5 +131,39 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _grpc.ServicerContext,
     ) -> _operations_service_pb2.CancelOperationResponse:
         """Asks the operation to stop. It ends with CANCELLED, or as it would have if it was too late."""
+
+    @_abc_1.abstractmethod
+    def EraseIdentity(
+        self,
+        request: _operations_service_pb2.EraseIdentityRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.EraseIdentityResponse:
+        """Deletes an identity as DeleteIdentity does, before it answers, and then removes whatever the store's
+        files still hold of it: see docs/RELIABILITY.md. The operation cannot be cancelled, goes on after a
+        restart, and ends with a receipt.
+        """
+
+    @_abc_1.abstractmethod
+    def GetErasure(
+        self,
+        request: _operations_service_pb2.GetErasureRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.GetErasureResponse:
+        """Erasures and their receipts are kept for as long as the store."""
+
+    @_abc_1.abstractmethod
+    def ListErasures(
+        self,
+        request: _operations_service_pb2.ListErasuresRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.ListErasuresResponse: ...
+
+    @_abc_1.abstractmethod
+    def VerifyErasure(
+        self,
+        request: _operations_service_pb2.VerifyErasureRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.VerifyErasureResponse:
+        """Whether a receipt is this store's and unchanged, and what it says still holds."""
 
 def add_OperationsServiceServicer_to_server(servicer: OperationsServiceServicer, server: _grpc.Server) -> None: ...

@@ -18,7 +18,7 @@ from mien_server.engine.patrol import Patrol
 from mien_server.engine.types import IndexState, RequestToken
 from mien_server.errors import Conflict, MienError, NotFound, Unavailable
 from mien_server.index import Generation
-from mien_server.storage import Command, Committed, GalleryView, Replayed, RequestKey, Store, StoreView
+from mien_server.storage import Command, Committed, GalleryView, Replayed, RequestKey, Store, StoreView, request_erased
 
 __all__ = ["EngineContext", "GallerySnapshot", "check_replay", "now_us", "request_id_reused"]
 
@@ -150,7 +150,7 @@ def check_replay(view: StoreView, request: RequestToken | None) -> Replayed | No
     """The first outcome of a request id, before any work is done for it again; None when it is new.
 
     Raises:
-        Conflict: REQUEST_ID_REUSED, the id was used for another body.
+        Conflict: REQUEST_ID_REUSED, the id was used for another body; REQUEST_ERASED.
     """
     if request is None:
         return None
@@ -159,6 +159,8 @@ def check_replay(view: StoreView, request: RequestToken | None) -> Replayed | No
         return None
     if record.fingerprint != request.fingerprint:
         raise request_id_reused(request.request_id)
+    if record.is_erased:
+        raise request_erased(request.request_id)
     return Replayed(revision=record.revision, outcome=record.outcome)
 
 

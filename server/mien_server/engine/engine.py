@@ -13,6 +13,9 @@ from mien_server.config.limits import Limits
 from mien_server.embedding import EmbeddingService, RecipeDescription
 from mien_server.engine.context import EngineContext, now_us
 from mien_server.engine.enrollment import Enrollment
+from mien_server.engine.eraser import Eraser
+from mien_server.engine.erasures import Erasures
+from mien_server.engine.expiring import Sweeper
 from mien_server.engine.faces import Faces
 from mien_server.engine.galleries import Galleries
 from mien_server.engine.identities import Identities
@@ -34,8 +37,9 @@ LIBRARIES = ("faiss-cpu", "lmdb", "numpy", "onnxruntime", "dlib-bin", "pillow", 
 class Engine:
     """Everything that one store can do. Safe from many threads; close it when done, or use it in a `with` block."""
 
-    def __init__(self, context: EngineContext) -> None:
+    def __init__(self, context: EngineContext, eraser: Eraser) -> None:
         self._context = context
+        self._eraser = eraser
         self._start_time_us = now_us()
         self.galleries = Galleries(context)
         self.identities = Identities(context)
@@ -43,6 +47,8 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.sweeper = Sweeper(context.store, context.options.sweep_interval_s)
+        self.erasures = Erasures(context, eraser, self.operations)
 
     @classmethod
     def open(cls, data: Path, options: EngineOptions | None = None) -> Engine:
@@ -56,7 +62,7 @@ class Engine:
         with ExitStack() as opened:
             store = Store.open(data, options.store)
             opened.callback(store.close)
-            log = OperationLog(store, options.operation_age_max_s)
+            log = OperationLog(store, options.operation_age_max_s, options.limits.operations_waiting_max)
             log.recover(now_us())
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
@@ -64,8 +70,12 @@ class Engine:
             indexes.open()
             patrol = Patrol(store, options.patrol)
             opened.callback(patrol.close)
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), patrol))
+            eraser = Eraser(store, log, indexes, options.erasure_within_s)
+            opened.callback(eraser.close)
+            eraser.start()
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), patrol), eraser)
             patrol.start()
+            engine.sweeper.start()
             opened.pop_all()
             return engine
 
@@ -112,11 +122,13 @@ class Engine:
         """Why the store is not as it should be; empty when all is well."""
         damage_count = self._context.patrol.damage_count
         damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
-        return damaged + self._context.indexes.troubles()
+        return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles()]
 
     def close(self) -> None:
-        """Stop builds and workers, finish writes that were accepted, give the store's lock back."""
+        """Stop patrol, sweep, erasures, builds and workers, finish writes that were accepted, give the lock back."""
         self._context.patrol.close()
+        self.sweeper.close()
+        self._eraser.close()
         self._context.indexes.close()
         self._context.embedding.close()
         self._context.store.close()

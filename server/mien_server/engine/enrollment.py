@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
 import numpy as np
 
-from mien_server.engine.context import EngineContext, check_replay, now_us
+from mien_server.engine.context import EngineContext, check_replay
 from mien_server.engine.enrollment_draft import EnrollmentDraft
 from mien_server.engine.faces import face_infos
 from mien_server.engine.images import analyse, gallery_recipe
@@ -25,6 +26,7 @@ from mien_server.engine.types import (
 from mien_server.engine.validation import (
     check_count,
     check_enrollment_policy,
+    check_expire_time,
     check_face_id,
     check_identity_id,
     check_text,
@@ -39,6 +41,8 @@ from mien_server.storage import Committed, EnrollResult, GalleryView, Replayed, 
 from mien_server.storage import EnrollRows as EnrollRowsCommand
 
 __all__ = ["Enrollment"]
+
+T = TypeVar("T")
 
 
 class Enrollment:
@@ -92,7 +96,7 @@ class Enrollment:
             model=gallery.record.model_fingerprint,
             dimension=gallery.record.dimension,
             quality_minimum=policy.minimum_quality or recipe_minimum,
-            now_us=now_us(),
+            now_us=context.store.now_us(),
         )
         good = [position for position, item in enumerate(batch.items) if draft.check(position, item)]
         pictures = [(at, image) for at in good if (image := batch.items[at].image) is not None]
@@ -120,6 +124,7 @@ class Enrollment:
             face_labels=draft.face_labels(),
             duplicates=draft.policy.duplicates,
             create_time_us=draft.now_us,
+            expire_times_us=[row.expire_time_us for row in draft.rows],
             request=key,
         )
 
@@ -143,7 +148,7 @@ class Enrollment:
                 if row in result.errors:
                     errors.setdefault(drafted.item, result.errors[row])
                     continue
-                info = drafted.info(fingerprint)
+                info = drafted.info(fingerprint, result.expire_times_us[row] if result.expire_times_us else 0)
                 if result.is_duplicate[row]:
                     info = self._existing(batch.gallery, result.face_ids[row]) or info
                 else:
@@ -272,7 +277,7 @@ class Enrollment:
         identity_ids = _kept(rows.identity_ids, kept)
         face_ids = _kept(rows.face_ids, kept) if rows.face_ids else new_face_ids(len(vectors))
         digests = digests_of(vectors)
-        created_us = now_us()
+        created_us = self._context.store.now_us()
         # Time and digest stand in the row's header: without a source there is nothing more to keep.
         records = [b""] * len(vectors)
         if rows.sources:
@@ -289,6 +294,7 @@ class Enrollment:
             face_labels={},
             duplicates=policy.duplicates,
             create_time_us=created_us,
+            expire_times_us=_kept(rows.expire_times_us, kept) if rows.expire_times_us else (),
             request=key,
         )
 
@@ -300,6 +306,7 @@ class Enrollment:
             ("identity_ids", rows.identity_ids),
             ("face_ids", rows.face_ids),
             ("sources", rows.sources),
+            ("expire_times_us", rows.expire_times_us),
         ):
             if len(column) != count and (column or name == "identity_ids"):
                 raise InvalidArgument(
@@ -319,6 +326,12 @@ class Enrollment:
             _collect(
                 errors, rows.sources, lambda text, at: check_text(text, most, "source_bytes_max", f"rows.sources[{at}]")
             )
+        now_us = self._context.store.now_us()
+        _collect(
+            errors,
+            rows.expire_times_us,
+            lambda time_us, at: check_expire_time(time_us, now_us, f"rows.expire_times_us[{at}]"),
+        )
         return errors
 
 
@@ -328,15 +341,15 @@ def _are_plain(texts: Sequence[str], bytes_max: int) -> bool:
     return joined.isascii() and joined.isprintable() and all(texts) and len(max(texts, key=len)) <= bytes_max
 
 
-def _collect(errors: dict[int, InvalidArgument], texts: Sequence[str], check: Callable[[str, int], None]) -> None:
-    for position, text in enumerate(texts):
+def _collect(errors: dict[int, InvalidArgument], column: Sequence[T], check: Callable[[T, int], None]) -> None:
+    for position, value in enumerate(column):
         try:
-            check(text, position)
+            check(value, position)
         except InvalidArgument as error:
             errors.setdefault(position, error)
 
 
-def _kept(column: Sequence[str], kept: np.ndarray[tuple[int], np.dtype[np.int64]] | None) -> Sequence[str]:
+def _kept(column: Sequence[T], kept: np.ndarray[tuple[int], np.dtype[np.int64]] | None) -> Sequence[T]:
     return column if kept is None else [column[row] for row in kept.tolist()]
 
 

@@ -11,12 +11,14 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mien_server.engine.building import Builds, expected_generation, gallery_gone
 from mien_server.engine.generations import Generations
 from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.resting import Resting
 from mien_server.engine.sealing import Sealer
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
 from mien_server.errors import Cancelled, MienError
@@ -48,8 +50,6 @@ POLL_S = 0.1
 """How often a build is asked how far it is."""
 SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
-RETRY_AFTER_S = 60.0
-"""A gallery whose build failed is left alone this long."""
 SCHEDULE_S = 60.0
 """How often galleries that nobody writes to are asked whether they are to be measured again."""
 
@@ -75,13 +75,14 @@ class Indexes:
         self._sealer = Sealer(store, self._generations, self._automatic_policy_of, self._note_seal)
         self._wake = threading.Condition()
         self._requested: dict[int, list[str]] = {}
+        self._drops: dict[int, list[Future[bool]]] = {}
         self._touched: set[int] = set()
         self._settled: set[int] = set()
         self._building: dict[int, str] = {}
         self._troubles: dict[int, str] = {}
         self._upkeep_troubles: dict[tuple[int, str], str] = {}
         self._damaged: set[int] = set()
-        self._resting_until_s: dict[int, float] = {}
+        self._resting = Resting()
         self._is_closing = False
         self._sequence = 0
         self._scheduled_s = time.monotonic()
@@ -173,15 +174,17 @@ class Indexes:
 
     # --- asking -------------------------------------------------------------------------------------------------
 
-    def new_operation(self, gallery_number: int, gallery_name: str) -> OperationRecord:
-        """A record of a build to come; its name ascends with time."""
+    def new_operation(
+        self, gallery_number: int, gallery_name: str, kind: OperationKind = OperationKind.REBUILD_INDEX
+    ) -> OperationRecord:
+        """A record of an operation to come; its name ascends with time."""
         now_us = time.time_ns() // 1000
         with self._wake:
             self._sequence += 1
             name = f"operations/{now_us:016d}-{self._sequence:06d}"
         return OperationRecord(
             name=name,
-            kind=OperationKind.REBUILD_INDEX,
+            kind=kind,
             gallery_number=gallery_number,
             gallery_name=gallery_name,
             state=OperationState.PENDING,
@@ -194,6 +197,33 @@ class Indexes:
         with self._wake:
             self._requested.setdefault(gallery_number, []).append(operation)
             self._wake.notify_all()
+
+    def drop_dead(self, gallery_number: int) -> Future[bool]:
+        """Have the codes of rows that are dead now removed, with all older generations; whether there were any.
+
+        A build that somebody asked for ends first.
+        """
+        future: Future[bool] = Future()
+        with self._wake:
+            self._drops.setdefault(gallery_number, []).append(future)
+            self._wake.notify_all()
+        return future
+
+    def _drop_dead(self, number: int) -> None:
+        with self._wake:
+            waiting = self._drops.pop(number, [])
+        if not waiting:
+            return
+        try:
+            were_there = self._sealer.drop_dead(number)
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits must be told
+            if isinstance(error, GenerationRefused):
+                self._damaged.add(number)
+            for future in waiting:
+                future.set_exception(error)
+        else:
+            for future in waiting:
+                future.set_result(were_there)
 
     def cancel(self, operation: str) -> None:
         """Stop a build soon if it runs, at once if it still waits for another to end."""
@@ -269,17 +299,18 @@ class Indexes:
         """The next gallery to look at and the operations that asked for it; None when closing."""
         with self._wake:
             while not self._is_closing:
+                if self._drops:
+                    return next(iter(self._drops)), []
                 if self._requested:
                     number = next(iter(self._requested))
                     self._settled.discard(number)
                     return number, self._requested.pop(number)
                 if self._settled:
                     return self._settled.pop(), []
-                now_s = time.monotonic()
-                ready = {one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s}
+                ready = self._resting.awake(self._touched)
                 if ready:
                     # Every commit notifies; only what cannot wait may end this.
-                    if not self._wake.wait_for(lambda: self._is_closing or bool(self._requested), SETTLE_S):
+                    if not self._wake.wait_for(self._is_anything_asked, SETTLE_S):
                         self._touched -= ready
                         self._settled = ready
                     continue
@@ -288,6 +319,9 @@ class Indexes:
                     self._scheduled_s = time.monotonic()
                     self._touched |= set(self.generations)
             return None
+
+    def _is_anything_asked(self) -> bool:
+        return self._is_closing or bool(self._requested) or bool(self._drops)
 
     def _policy_of(self, gallery: GalleryView) -> RebuildPolicy:
         policy = gallery.record.index_policy
@@ -301,7 +335,8 @@ class Indexes:
 
     def _handle(self, number: int, operations: list[str]) -> None:
         """Look at one gallery; build when somebody asked or its size wants it."""
-        with self._store.view() as view:
+        self._drop_dead(number)
+        with self._store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 self._forget(number)
@@ -353,6 +388,7 @@ class Indexes:
             self._note_failure(number, operations, raised)
         else:
             self._clear_troubles(number)
+            self._resting.end(number)
             for operation in operations:
                 self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
             self._finish(operations, OperationState.SUCCEEDED)
@@ -365,7 +401,7 @@ class Indexes:
             self._forget(number)
             self._finish(operations, OperationState.FAILED, gallery_gone())
             return
-        self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+        self._resting.begin(number)
         if isinstance(raised, Cancelled):
             self._finish(operations, OperationState.CANCELLED, raised)
             return
@@ -395,10 +431,11 @@ class Indexes:
         except (MienError, OSError) as error:
             logger.warning("the index of gallery %d could not be measured again: %s", number, error)
             self._note_upkeep_trouble(number, "measure", "what the index finds could not be measured", error)
-            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self._resting.begin(number)
             self._note_commit(0, frozenset({number}))
             return
         self._upkeep_troubles.pop((number, "measure"), None)
+        self._resting.end(number)
         logger.info("measured the index of gallery %d again: drift %s", number, drift)
 
     def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
@@ -408,7 +445,7 @@ class Indexes:
             for operation in operations:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
-                is_closing, is_something_asked = self._is_closing, bool(self._requested)
+                is_closing, is_something_asked = self._is_closing, bool(self._requested or self._drops)
             if operations:
                 is_unwanted = all(map(self.log.is_cancel_requested, operations))
             else:
@@ -429,7 +466,7 @@ class Indexes:
     def _forget(self, number: int) -> None:
         """Drop what is known of a gallery that has gone."""
         self._clear_troubles(number)
-        self._resting_until_s.pop(number, None)
+        self._resting.end(number)
         self._generations.forget(number)
 
     def _clear_troubles(self, number: int) -> None:

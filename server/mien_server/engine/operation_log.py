@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
-from mien_server.engine.types import OperationState
-from mien_server.errors import MienError
+from mien_server.engine.types import OperationKind, OperationState
+from mien_server.errors import MienError, Overloaded
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import Committed, ForgetOperations, PutOperation, Replayed, RequestKey, Store
 
 __all__ = ["OperationEntry", "OperationLog"]
+
+KEPT_MAX = 1000
+"""Operations that are done and remembered; of more the oldest are forgotten."""
 
 
 @dataclass(slots=True)
@@ -27,21 +30,22 @@ class OperationLog:
 
     Args:
         age_max_s: operations that ended longer ago are forgotten when a new one starts.
+        waiting_max: operations that are not done; beyond them none is started for a caller.
     """
 
-    def __init__(self, store: Store, age_max_s: int) -> None:
+    def __init__(self, store: Store, age_max_s: int, waiting_max: int) -> None:
         self._store = store
+        self._waiting_max = waiting_max
         self._age_max_us = age_max_s * 1_000_000
         self._entries: dict[str, OperationEntry] = {}
         self._lock = threading.Lock()
 
     def _forget_ended(self, before_us: int) -> None:
         with self._store.view() as view:
-            ended = [
-                record.name
-                for record in view.operations()
-                if OperationState(record.state).is_done and record.end_time_us < before_us
-            ]
+            done = [record for record in view.operations() if OperationState(record.state).is_done]
+        # The newest come first.
+        ended = [record.name for record in done if record.end_time_us < before_us]
+        ended += [record.name for record in done[KEPT_MAX:] if record.end_time_us >= before_us]
         if not ended:
             return
         self._store.write(ForgetOperations(names=ended), is_internal=True)
@@ -50,15 +54,41 @@ class OperationLog:
                 self._entries.pop(name, None)
 
     def recover(self, now_us: int) -> None:
-        """Mark what a server that is gone left unfinished: it has failed."""
+        """Mark what a server that is gone left unfinished: it has failed, but for erasures, which go on."""
         with self._store.view() as view:
             left = [record for record in view.operations() if not OperationState(record.state).is_done]
         for record in left:
+            if record.kind == OperationKind.ERASE:
+                self.adopt(record)
+                continue
             record.state = OperationState.FAILED
             record.end_time_us = now_us
             record.error_reason = "SERVER_RESTARTED"
             record.error_message = "the server ended before the operation did; start it again"
             self._store.write(PutOperation(record=record), is_internal=True)
+
+    def adopt(self, record: OperationRecord) -> None:
+        """Follow an operation that somebody else keeps in the store."""
+        with self._lock:
+            self._entries[record.name] = OperationEntry(record)
+
+    def drop(self, name: str) -> None:
+        """Follow an operation no more that was not kept after all."""
+        with self._lock:
+            self._entries.pop(name, None)
+
+    def is_followed(self, name: str) -> bool:
+        """Whether this server runs or ran the operation."""
+        with self._lock:
+            return name in self._entries
+
+    def unfinished(self, kind: OperationKind) -> list[OperationRecord]:
+        """Operations of a kind that this server follows and that are not done."""
+        with self._lock:
+            entries = list(self._entries.values())
+        return [
+            one.record for one in entries if one.record.kind == kind and not OperationState(one.record.state).is_done
+        ]
 
     def start(
         self, record: OperationRecord, request: RequestKey[None] | None = None, *, is_internal: bool = False
@@ -69,11 +99,13 @@ class OperationLog:
             is_internal: the server's own, which no queue of callers' writes may hold up.
 
         Raises:
-            Overloaded: WRITE_QUEUE_FULL; nothing was started.
+            Overloaded: WRITE_QUEUE_FULL, TOO_MANY_OPERATIONS; nothing was started.
         """
         self._forget_ended(record.create_time_us - self._age_max_us)
         entry = OperationEntry(record)
         with self._lock:
+            if not is_internal:
+                self._require_room(request)
             self._entries[record.name] = entry
         is_kept = False
         try:
@@ -85,6 +117,20 @@ class OperationLog:
                 with self._lock:
                     del self._entries[record.name]
         return written.outcome.decode() if isinstance(written, Replayed) else record.name
+
+    def _require_room(self, request: RequestKey[None] | None) -> None:
+        waiting = sum(not OperationState(entry.record.state).is_done for entry in self._entries.values())
+        if waiting < self._waiting_max or (request is not None and self._is_known(request.request_id)):
+            return
+        raise Overloaded(
+            f"{waiting} operations are not done, operations_waiting_max = {self._waiting_max}; wait for one to end",
+            reason="TOO_MANY_OPERATIONS",
+            metadata={"limit": "operations_waiting_max", "maximum": str(self._waiting_max)},
+        )
+
+    def _is_known(self, request_id: str) -> bool:
+        with self._store.view() as view:
+            return view.request(request_id) is not None
 
     def advance(self, name: str, progress: float, stage: str) -> None:
         """Note how far an operation is. Not kept in the store."""

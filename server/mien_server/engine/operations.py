@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 
-from mien_server.engine.context import EngineContext
+from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.translation import erasure_info, erasure_of
 from mien_server.engine.types import OperationInfo, OperationKind, OperationState, RequestToken
 from mien_server.engine.validation import check_gallery_name
 from mien_server.errors import Cancelled, InternalError, MienError, NotFound, Unavailable
@@ -104,15 +105,20 @@ class Operations:
         return self.get(name)
 
     def _info(self, record: OperationRecord) -> OperationInfo:
-        state = OperationState(record.state)
-        index_state = None
+        state, kind = OperationState(record.state), OperationKind(record.kind)
+        index_state = erasure = None
         if state is OperationState.SUCCEEDED:
             with self._context.store.view() as view:
-                gallery = view.gallery_by_number(record.gallery_number)
-                index_state = None if gallery is None else self._context.index_state(gallery)
+                match kind:
+                    case OperationKind.REBUILD_INDEX:
+                        gallery = view.gallery_by_number(record.gallery_number)
+                        index_state = None if gallery is None else self._context.index_state(gallery)
+                    case OperationKind.ERASE:
+                        kept = view.erasure(erasure_of(record.name))
+                        erasure = None if kept is None else erasure_info(kept, now_us(), 0)
         return OperationInfo(
             name=record.name,
-            kind=OperationKind(record.kind),
+            kind=kind,
             gallery=record.gallery_name,
             state=state,
             progress=record.progress,
@@ -123,6 +129,7 @@ class Operations:
             result_generation=record.result_generation,
             result_rows=record.result_rows,
             index_state=index_state,
+            erasure=erasure,
         )
 
 

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 
-from mien_server.engine.types import FaceInfo, GalleryInfo, GallerySpec, IdentityInfo, IndexState
+from mien_server.engine.types import (
+    ErasureInfo,
+    ErasureStateKind,
+    FaceInfo,
+    GalleryInfo,
+    GallerySpec,
+    IdentityInfo,
+    IndexState,
+)
 from mien_server.records import store_pb2
 from mien_server.records.faces import Box, FaceAnalysis, Float32Array, Quality, QualityReason
 from mien_server.records.policies import (
@@ -27,6 +35,8 @@ __all__ = [
     "decision_policy_record",
     "enrollment_policy_of",
     "enrollment_policy_record",
+    "erasure_info",
+    "erasure_of",
     "face_info",
     "face_record",
     "gallery_info",
@@ -115,6 +125,7 @@ def gallery_record(
         index_policy=index_policy_record(spec.index_policy),
         create_time_us=now_us,
         update_time_us=now_us,
+        default_time_to_live_us=spec.default_time_to_live_us,
     )
 
 
@@ -140,6 +151,7 @@ def gallery_info(
         create_time_us=record.create_time_us,
         update_time_us=record.update_time_us,
         version=record.version,
+        default_time_to_live_us=record.default_time_to_live_us,
     )
 
 
@@ -153,6 +165,7 @@ def identity_info(identity_id: str, record: store_pb2.IdentityRecord) -> Identit
         create_time_us=record.create_time_us,
         update_time_us=record.update_time_us,
         version=record.version,
+        expire_time_us=record.expire_time_us,
     )
 
 
@@ -187,6 +200,7 @@ def face_info(face: Face, identity_id: str, model_fingerprint: str, embedding: F
         model_fingerprint=model_fingerprint,
         create_time_us=record.create_time_us,
         embedding=embedding,
+        expire_time_us=record.expire_time_us,
     )
 
 
@@ -214,4 +228,24 @@ def face_record(
         detector_score=face.detector_score,
         create_time_us=now_us,
         digest=digest,
+    )
+
+
+def erasure_of(operation: str) -> str:
+    """The name of the erasure that an operation reports."""
+    return "erasures/" + operation.partition("/")[2]
+
+
+def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int) -> ErasureInfo:
+    """An erasure as it stands at a time."""
+    state = ErasureStateKind(record.state)
+    is_done = state is ErasureStateKind.DONE
+    return ErasureInfo(
+        name=record.name,
+        gallery=record.gallery_name,
+        state=state,
+        operation=record.operation,
+        create_time_us=record.create_time_us,
+        is_overdue=not is_done and time_us - record.create_time_us > within_us,
+        receipt=record.receipt if is_done else None,
     )

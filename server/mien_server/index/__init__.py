@@ -4,7 +4,7 @@ Exact search for small galleries; beyond them generations: inverted lists of sho
 own from the vector file, measured on the gallery's own faces, published atomically, and always rescored from the
 stored rows. Everything here is derived from the rows that storage hands over and can be thrown away.
 
-Only `faiss_adapter` imports faiss. Nothing here may import storage, embedding, engine or anything above them.
+Only `faiss_library` imports faiss. Nothing here may import storage, embedding, engine or anything above them.
 """
 
 from mien_server.index.build_job import BuildJob

@@ -7,21 +7,30 @@ from pathlib import Path
 
 from mien_server.errors import InternalError
 from mien_server.index.bitmaps import set_count
-from mien_server.index.faiss_adapter import FAISS_VERSION, ListWriter, Quantizer
+from mien_server.index.faiss_adapter import ListWriter, Quantizer
+from mien_server.index.faiss_library import FAISS_VERSION
 from mien_server.index.manifest import (
     MANIFEST_FILE_NAME,
     QUANTIZER_FILE_NAME,
     FileDigest,
     GenerationRefused,
+    LadderStep,
     Manifest,
     Segment,
+    Staging,
     digest_of,
     read_manifest,
 )
+from mien_server.index.plan import choose_staging, choose_step
+from mien_server.index.request import EffortChoice
 from mien_server.index.segments import SegmentedIndex
 from mien_server.records.rows import GalleryRows
 
 __all__ = ["ExpectedGeneration", "Generation", "checked_lists", "checked_manifest", "load_generation"]
+
+EFFORTS_REMEMBERED_MAX = 256
+
+Chosen = tuple[LadderStep | str, Staging | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Generation:
         self.index = index
         # Counting takes long enough to keep the last answer; one assignment, so that no lock is needed.
         self._live_rows_of: tuple[tuple[int, int], int] | None = None
+        # Likewise what efforts come to, beside the manifest that says so.
+        self._chosen: tuple[Manifest, dict[EffortChoice, Chosen]] = (manifest, {})
 
     @property
     def name(self) -> str:
@@ -64,6 +75,21 @@ class Generation:
         live = set_count(rows.live, 0, self.manifest.rows)
         self._live_rows_of = (view, live)
         return live
+
+    def chosen(self, effort: EffortChoice) -> Chosen:
+        """The ladder's step for this effort, or the name of the exact plan; and the stages of a decision, if any.
+
+        Raises:
+            InvalidArgument: as `choose_step`.
+        """
+        manifest, known = self._chosen
+        if manifest is not self.manifest or len(known) > EFFORTS_REMEMBERED_MAX:
+            manifest, known = self._chosen = (self.manifest, {})
+        chosen = known.get(effort)
+        if chosen is None:
+            step = choose_step(manifest, effort)
+            chosen = known[effort] = (step, choose_staging(manifest, effort, step))
+        return chosen
 
     def tombstones(self, rows: GalleryRows) -> int:
         """How many of the rows in its lists are deleted in this view."""

@@ -278,16 +278,18 @@ class DeletedFaces(_message.Message):
     def __init__(self, gallery_number: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class RequestRecord(_message.Message):
-    __slots__ = ("fingerprint", "revision", "time_us", "outcome")
+    __slots__ = ("fingerprint", "revision", "time_us", "outcome", "is_erased")
     FINGERPRINT_FIELD_NUMBER: _ClassVar[int]
     REVISION_FIELD_NUMBER: _ClassVar[int]
     TIME_US_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
+    IS_ERASED_FIELD_NUMBER: _ClassVar[int]
     fingerprint: bytes
     revision: int
     time_us: int
     outcome: bytes
-    def __init__(self, fingerprint: _Optional[bytes] = ..., revision: _Optional[int] = ..., time_us: _Optional[int] = ..., outcome: _Optional[bytes] = ...) -> None: ...
+    is_erased: bool
+    def __init__(self, fingerprint: _Optional[bytes] = ..., revision: _Optional[int] = ..., time_us: _Optional[int] = ..., outcome: _Optional[bytes] = ..., is_erased: _Optional[bool] = ...) -> None: ...
 
 class OperationRecord(_message.Message):
     __slots__ = ("name", "kind", "gallery_number", "gallery_name", "state", "progress", "stage", "create_time_us", "end_time_us", "error_reason", "error_message", "result_generation", "result_rows")
@@ -366,3 +368,115 @@ class EnrollRowsOutcomeRecord(_message.Message):
     enrolled_count: int
     duplicate_count: int
     def __init__(self, face_ids: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[_Union[EnrolledFace, _Mapping]]] = ..., enrolled_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ...) -> None: ...
+
+class ErasureRecord(_message.Message):
+    __slots__ = ("name", "state", "operation", "gallery_number", "gallery_name", "create_time_us", "identity_hash", "revision", "face_count", "ordinals", "mask", "masked_work", "journal_entry_count", "request_count", "receipt")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    STATE_FIELD_NUMBER: _ClassVar[int]
+    OPERATION_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_NAME_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_HASH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FACE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ORDINALS_FIELD_NUMBER: _ClassVar[int]
+    MASK_FIELD_NUMBER: _ClassVar[int]
+    MASKED_WORK_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    state: int
+    operation: str
+    gallery_number: int
+    gallery_name: str
+    create_time_us: int
+    identity_hash: bytes
+    revision: int
+    face_count: int
+    ordinals: _containers.RepeatedScalarFieldContainer[int]
+    mask: bytes
+    masked_work: bytes
+    journal_entry_count: int
+    request_count: int
+    receipt: ErasureReceiptRecord
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ...) -> None: ...
+
+class ErasureWork(_message.Message):
+    __slots__ = ("identity_number", "identity_id", "face_ids", "texts", "vector_parts")
+    IDENTITY_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
+    FACE_IDS_FIELD_NUMBER: _ClassVar[int]
+    TEXTS_FIELD_NUMBER: _ClassVar[int]
+    VECTOR_PARTS_FIELD_NUMBER: _ClassVar[int]
+    identity_number: int
+    identity_id: str
+    face_ids: _containers.RepeatedScalarFieldContainer[str]
+    texts: _containers.RepeatedScalarFieldContainer[bytes]
+    vector_parts: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, identity_number: _Optional[int] = ..., identity_id: _Optional[str] = ..., face_ids: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[bytes]] = ..., vector_parts: _Optional[_Iterable[bytes]] = ...) -> None: ...
+
+class ErasureReceiptRecord(_message.Message):
+    __slots__ = ("erasure", "store_id", "gallery_name", "gallery_number", "identity_hash", "revision", "request_time_us", "complete_time_us", "face_count", "row_count", "journal_entry_count", "request_count", "is_index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal")
+    ERASURE_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_NAME_FIELD_NUMBER: _ClassVar[int]
+    GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_HASH_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    COMPLETE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    FACE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    JOURNAL_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IS_INDEX_REWRITTEN_FIELD_NUMBER: _ClassVar[int]
+    LIVE_PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FREE_PAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SCAN_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    SEAL_FIELD_NUMBER: _ClassVar[int]
+    erasure: str
+    store_id: str
+    gallery_name: str
+    gallery_number: int
+    identity_hash: bytes
+    revision: int
+    request_time_us: int
+    complete_time_us: int
+    face_count: int
+    row_count: int
+    journal_entry_count: int
+    request_count: int
+    is_index_rewritten: bool
+    live_page_count: int
+    free_page_count: int
+    scan: ErasureScanRecord
+    snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshotRecord]
+    seal: bytes
+    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery_name: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time_us: _Optional[int] = ..., complete_time_us: _Optional[int] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., is_index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScanRecord, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ..., seal: _Optional[bytes] = ...) -> None: ...
+
+class ErasureScanRecord(_message.Message):
+    __slots__ = ("file_count", "byte_count", "pattern_count", "shared_count", "short_count", "found_count")
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    BYTE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    PATTERN_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHARED_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SHORT_COUNT_FIELD_NUMBER: _ClassVar[int]
+    FOUND_COUNT_FIELD_NUMBER: _ClassVar[int]
+    file_count: int
+    byte_count: int
+    pattern_count: int
+    shared_count: int
+    short_count: int
+    found_count: int
+    def __init__(self, file_count: _Optional[int] = ..., byte_count: _Optional[int] = ..., pattern_count: _Optional[int] = ..., shared_count: _Optional[int] = ..., short_count: _Optional[int] = ..., found_count: _Optional[int] = ...) -> None: ...
+
+class HeldSnapshotRecord(_message.Message):
+    __slots__ = ("name", "revision")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    revision: int
+    def __init__(self, name: _Optional[str] = ..., revision: _Optional[int] = ...) -> None: ...

@@ -16,20 +16,26 @@ from mien_server.storage.commands import (
     DeleteIdentity,
     EnrollResult,
     EnrollRows,
+    EraseFaces,
     ForgetOperations,
     IdentitySeed,
     MovedFacesResult,
     MoveFaces,
     PutIdentity,
     PutOperation,
+    RemovedExpired,
+    RemoveExpired,
     UpdateGallery,
 )
 from mien_server.storage.databases import checked_databases as patrolled_databases
 from mien_server.storage.doubts import Doubts as Damages
+from mien_server.storage.erasure.notes import ErasureState
+from mien_server.storage.erasure.run import ErasureRun
+from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
 from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
 from mien_server.storage.options import StoreOptions
-from mien_server.storage.outcomes import Committed, Replayed, RequestKey
+from mien_server.storage.outcomes import Committed, Replayed, RequestKey, request_erased
 from mien_server.storage.postings import Subject, ValueKind
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
@@ -46,6 +52,9 @@ __all__ = [
     "DeletedFacesResult",
     "EnrollResult",
     "EnrollRows",
+    "EraseFaces",
+    "ErasureRun",
+    "ErasureState",
     "Face",
     "FaceHeads",
     "ForgetOperations",
@@ -56,6 +65,9 @@ __all__ = [
     "MovedFacesResult",
     "PutIdentity",
     "PutOperation",
+    "ReceiptCheck",
+    "RemoveExpired",
+    "RemovedExpired",
     "Replayed",
     "RequestKey",
     "Store",
@@ -64,5 +76,7 @@ __all__ = [
     "Subject",
     "UpdateGallery",
     "ValueKind",
+    "check_receipt",
     "patrolled_databases",
+    "request_erased",
 ]

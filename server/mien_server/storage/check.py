@@ -20,6 +20,7 @@ from mien_server.storage.check_faces import FacesCheck, FacesFound
 from mien_server.storage.check_history import check_journal, check_operations, check_requests, check_sealed
 from mien_server.storage.databases import GALLERY_KEYED, Database, corrupt
 from mien_server.storage.doubts import Checked, Doubts, Progress, no_progress
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
@@ -134,11 +135,11 @@ class StoreCheck:
         timed = _timed("records of no gallery")
         reading = self.records.reading
         purged = set()
-        for key in reading.keys(Database.META, keys.META_PURGE_PREFIX):
-            if len(key) == len(keys.META_PURGE_PREFIX) + keys.GALLERY_BYTES:
-                purged.add(keys.decode_purge(key))
+        for purge_key in reading.keys(Database.META, keys.META_PURGE_PREFIX):
+            if len(purge_key) == len(keys.META_PURGE_PREFIX) + keys.GALLERY_BYTES:
+                purged.add(keys.decode_purge(purge_key))
             else:
-                timed.checked.doubts.add_error(corrupt(Database.META, key, "names no gallery"))
+                timed.checked.doubts.add_error(corrupt(Database.META, purge_key, "names no gallery"))
         for database in GALLERY_KEYED:
             start = b"\0"
             strays = set()
@@ -202,6 +203,8 @@ def _check_memory(records: RecordReader, state: GalleryState, found: FacesFound)
     counts = records.counts(state.record.number)
     if counts != state.counts:
         yield f"LMDB counts {counts}, memory {state.counts}"
+    if state.next_expiry_us != first_expiry_us(records.reading, state.record.number):
+        yield "memory and LMDB name different times at which something expires next"
     is_live = found.is_live[: counts.row_count]
     if not np.array_equal(np.packbits(is_live, bitorder="little"), state.live):
         yield "the bitmap of live rows is not that of the faces"

@@ -27,6 +27,7 @@ __all__ = [
     "corrupt",
     "open_databases",
     "open_environment",
+    "open_for_reading",
     "put",
     "put_many",
     "stored_value",
@@ -89,14 +90,14 @@ _SEVERAL_VALUES = frozenset({Database.FACE_DIGESTS})
 Handles: TypeAlias = "Mapping[Database, lmdb._Database]"  # noqa: SLF001 - lmdb gives its handles no public name
 
 
-def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
+def open_environment(path: Path, options: StoreOptions, map_size_bytes: int | None = None) -> lmdb.Environment:
     """Open or make the environment in the folder `path`. Raises lmdb.Error.
 
     Commits are synced wholly (sync, metasync): an answered write must survive a loss of power.
     """
     return lmdb.open(
         str(path),
-        map_size=options.map_size_bytes,
+        map_size=map_size_bytes or options.map_size_bytes,
         max_dbs=len(Database),
         max_readers=options.reader_count_max,
         max_spare_txns=options.ready_reader_count_max,
@@ -108,6 +109,35 @@ def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
         metasync=True,
         lock=True,
     )
+
+
+def open_for_reading(path: Path, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+    """Open the environment in a folder that nobody writes to, leaving everything as it is. Raises lmdb.Error."""
+    environment = lmdb.open(
+        str(path),
+        map_size=options.map_size_bytes,
+        max_dbs=len(Database),
+        subdir=True,
+        create=False,
+        readonly=True,
+        readahead=False,
+        lock=False,
+    )
+    try:
+        # Each in a transaction of its own: handles opened in one for reading end with it.
+        handles = {
+            name: environment.open_db(
+                name.value.encode(),
+                create=False,
+                dupsort=name in _SEVERAL_VALUES,
+                dupfixed=name in _SEVERAL_VALUES,
+            )
+            for name in Database
+        }
+    except lmdb.Error:
+        environment.close()
+        raise
+    return environment, handles
 
 
 def open_databases(environment: lmdb.Environment) -> Handles:

@@ -19,6 +19,7 @@ with its number, so that a gallery is one run of keys in each database.
     requests              request id
     request_times         time in microseconds u64, request id
     operations            name
+    erasures              name
 
 A label is: length of its key u8, key, length of its value u16, value. A kind is EXPIRY_FACE or EXPIRY_IDENTITY. The
 longest key of all takes 4 + 1 + 63 + 2 + 256 + 8 = 334 of the 511 bytes that LMDB allows.
@@ -44,16 +45,20 @@ __all__ = [
     "IDENTITY_ID_BYTES_MAX",
     "LABEL_KEY_BYTES_MAX",
     "LABEL_VALUE_BYTES_MAX",
+    "META_ERASURE_SECRET",
     "META_FORMAT_VERSION",
     "META_JOURNAL_BYTES",
     "META_NEXT_GALLERY_NUMBER",
     "META_PURGE_PREFIX",
     "META_REVISION",
     "META_STORE_ID",
+    "META_TIME",
     "NAME_BYTES_MAX",
     "NUMBER_BYTES",
     "REQUEST_ID_BYTES_MAX",
     "decode_digest_key",
+    "decode_expiries",
+    "decode_expiry_time",
     "decode_gallery",
     "decode_label",
     "decode_name",
@@ -66,6 +71,8 @@ __all__ = [
     "decode_trailing_numbers",
     "encode_digest_key",
     "encode_expiry",
+    "encode_expiry_many",
+    "encode_expiry_time",
     "encode_gallery",
     "encode_label",
     "encode_label_key",
@@ -97,8 +104,10 @@ EXPIRY_IDENTITY = 2
 META_REVISION = b"revision"
 META_STORE_ID = b"store_id"
 META_FORMAT_VERSION = b"format_version"
+META_ERASURE_SECRET = b"erasure_secret"
 META_JOURNAL_BYTES = b"journal_bytes"
 META_NEXT_GALLERY_NUMBER = b"next_gallery_number"
+META_TIME = b"time"
 META_PURGE_PREFIX = b"purge:"
 
 _gallery = struct.Struct(">I")
@@ -107,6 +116,8 @@ _numbered = struct.Struct(">IQ")
 _pair = struct.Struct(">IQQ")
 _digest_key = struct.Struct(f">IQ{DIGEST_BYTES}s")
 _expiry = struct.Struct(">IQBQ")
+_EXPIRY_DTYPE = np.dtype([("gallery", ">u4"), ("time_us", ">u8"), ("kind", "u1"), ("number", ">u8")])
+assert _EXPIRY_DTYPE.itemsize == _expiry.size
 
 
 def encode_gallery(gallery_number: int) -> bytes:
@@ -175,6 +186,26 @@ def decode_digest_key(key: bytes) -> tuple[int, int, bytes]:
 def encode_expiry(gallery_number: int, time_us: int, kind: int, number: int) -> bytes:
     """Key of `expiry`: when a face (its ordinal) or an identity (its number) expires."""
     return _expiry.pack(gallery_number, time_us, kind, number)
+
+
+def encode_expiry_many(gallery_number: int, times_us: Iterable[int], kind: int, numbers: Iterable[int]) -> list[bytes]:
+    """`encode_expiry` of many of one gallery and kind."""
+    return list(map(_expiry.pack, repeat(gallery_number), times_us, repeat(kind), numbers))
+
+
+def encode_expiry_time(gallery_number: int, time_us: int) -> bytes:
+    """Before every key of `expiry` of that time, and after those of earlier ones."""
+    return _numbered.pack(gallery_number, time_us)
+
+
+def decode_expiry_time(key: bytes) -> int:
+    """The time in a key of `expiry`, microseconds."""
+    return int(_numbered.unpack_from(key)[1])
+
+
+def decode_expiries(keys: Iterable[bytes]) -> npt.NDArray[np.void]:
+    """Keys of `expiry` as a structured array [n] of gallery, time_us, kind and number."""
+    return np.frombuffer(b"".join(keys), dtype=_EXPIRY_DTYPE)
 
 
 def encode_text(gallery_number: int, text: str) -> bytes:

@@ -26,6 +26,7 @@ from mien_server.storage.databases import (
     put,
 )
 from mien_server.storage.doubts import Doubts
+from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
@@ -35,10 +36,11 @@ from mien_server.storage.quarantine import find_quarantine
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
 from mien_server.storage.structure import require_sound_structure
+from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
-__all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
+__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
 
 log = logging.getLogger(__name__)
 
@@ -49,9 +51,13 @@ _STRUCTURE_BYTES_MAX = 256 << 20
 _NUMBER_MAX = np.iinfo(np.uint32).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedStore:
-    """Everything that is open; `damage` is what is not served, where that was asked for."""
+    """Everything that is open. The writer replaces environment and handles when it opens LMDB anew.
+
+    Attributes:
+        damage: what is not served, where that was asked for.
+    """
 
     layout: Layout
     store_format: StoreFormat
@@ -59,6 +65,8 @@ class OpenedStore:
     environment: lmdb.Environment
     handles: Handles
     snapshots: Snapshots
+    clock: Clock
+    upkeep: Upkeep = field(default_factory=Upkeep)
     damage: Doubts = field(default_factory=Doubts)
 
 
@@ -81,11 +89,13 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         for folder in (layout.meta, layout.vectors, layout.index):
             folder.mkdir(exist_ok=True)
         _require_sound_records(layout, options)
-        environment, handles = _open_meta(layout, options)
+        environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
         damage = Doubts()
-        content = _load(layout, store_format.store_id, environment, handles, damage if options.serve_damaged else None)
+        content, latest_us = _load(
+            layout, store_format.store_id, environment, handles, damage if options.serve_damaged else None
+        )
         if not damage.count:
             _remove_strays(layout, content)
     except OSError as error:
@@ -97,7 +107,8 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         _undo(undo)
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, damage)
+    clock = Clock(options.clock_us, latest_us)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock, damage=damage)
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -141,16 +152,17 @@ def _records_missing(layout: Layout) -> CorruptStore:
     )
 
 
-def _open_meta(layout: Layout, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+def open_meta(layout: Layout, options: StoreOptions, map_size_bytes: int) -> tuple[lmdb.Environment, Handles]:
+    """Open LMDB with that much address space, or what its records take already if that is more. Raises MienError."""
     try:
-        environment = open_environment(layout.meta, options)
+        environment = open_environment(layout.meta, options, map_size_bytes)
     except lmdb.Error as error:
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
     try:
         return environment, open_databases(environment)
     except lmdb.Error as error:
         environment.close()
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
 
 
 def _agree_on_store_id(
@@ -178,8 +190,12 @@ def _agree_on_store_id(
 
 def _load(
     layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles, damage: Doubts | None
-) -> SnapshotContent:
-    """What memory holds; where `damage` is given it gets what is damaged, and memory does without that."""
+) -> tuple[SnapshotContent, int]:
+    """The store as it was closed, and the time of its last commit in microseconds.
+
+    Args:
+        damage: gets what is damaged, and memory does without that; None: nothing may be.
+    """
     with environment.begin() as transaction:
         records = RecordReader(Reading(transaction, handles))
         quarantine = None
@@ -195,11 +211,19 @@ def _load(
             else:
                 identity_numbers, live = quarantine[record.number]
             mapping = VectorMapping(file, counts.row_count)
+            next_expiry_us = first_expiry_us(records.reading, record.number)
             galleries[record.number] = GalleryState(
-                record, counts, identity_numbers, live, mapping, has_quarantine=quarantine is not None
+                record,
+                counts,
+                identity_numbers,
+                live,
+                mapping,
+                next_expiry_us=next_expiry_us,
+                has_quarantine=quarantine is not None,
             )
         numbers = {state.record.name: number for number, state in galleries.items()}
-        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        content = SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        return content, records.latest_time_us()
 
 
 def _scan_faces(

@@ -6,7 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-__all__ = ["Committed", "Replayed", "RequestKey"]
+from mien_server.errors import Conflict
+
+__all__ = ["Committed", "Replayed", "RequestKey", "request_erased"]
 
 R = TypeVar("R")
 
@@ -52,3 +54,13 @@ class RequestKey(Generic[R]):
     request_id: str
     fingerprint: bytes
     encode: Callable[[R], bytes]
+
+
+def request_erased(request_id: str) -> Conflict:
+    """The refusal of a request that was answered before, and whose answer named somebody who was erased since."""
+    return Conflict(
+        f"the request {request_id!r} was answered, and somebody whom it named was erased since: it is neither answered "
+        "nor carried out again; take a new id for a new request",
+        reason="REQUEST_ERASED",
+        metadata={"request_id": request_id},
+    )

@@ -12,8 +12,10 @@ import numpy.typing as npt
 
 from mien_server.errors import NotFound
 from mien_server.records.store_pb2 import (
+    ErasureRecord,
     GalleryCounts,
     GalleryRecord,
+    HeldSnapshotRecord,
     IdentityRecord,
     JournalEntry,
     OperationRecord,
@@ -255,6 +257,31 @@ class RecordReader:
             for key, raw in self.reading.items(Database.OPERATIONS, b"")
         ]
 
+    def erasure(self, name: str) -> ErasureRecord | None:
+        """The erasure of that name."""
+        key = keys.encode_name(name, "erasure name")
+        raw = self.reading.get(Database.ERASURES, key)
+        return None if raw is None else decode_message(ErasureRecord, raw, Database.ERASURES, key)
+
+    def erasures(self) -> list[ErasureRecord]:
+        """Every erasure, in the order of names."""
+        return [
+            decode_message(ErasureRecord, raw, Database.ERASURES, key)
+            for key, raw in self.reading.items(Database.ERASURES, b"")
+        ]
+
+    def erasure_secret(self) -> bytes | None:
+        """The store's key for hashes and seals of receipts; None before the first erasure."""
+        return self.reading.get(Database.META, keys.META_ERASURE_SECRET)
+
+    def snapshots_before(self, revision: int) -> list[HeldSnapshotRecord]:
+        """The snapshots that were taken of older revisions."""
+        every = [
+            decode_message(HeldSnapshotRecord, raw, Database.SNAPSHOTS, key)
+            for key, raw in self.reading.items(Database.SNAPSHOTS, b"")
+        ]
+        return [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in every if one.revision < revision]
+
     def next_gallery_number(self) -> int:
         """The number of the next gallery made; 1 in a new store."""
         raw = self.reading.get(Database.META, keys.META_NEXT_GALLERY_NUMBER)
@@ -264,6 +291,11 @@ class RecordReader:
         """The revision this transaction sees; 0 in a new store."""
         raw = self.reading.get(Database.META, keys.META_REVISION)
         return 0 if raw is None else _number(Database.META, keys.META_REVISION, raw)
+
+    def latest_time_us(self) -> int:
+        """The time of the last commit that advanced the revision, microseconds since 1970 UTC; 0 in a new store."""
+        raw = self.reading.get(Database.META, keys.META_TIME)
+        return 0 if raw is None else _number(Database.META, keys.META_TIME, raw)
 
     def journal_bytes(self) -> int:
         """Bytes that the entries of the journal take; 0 in a new store."""

@@ -15,6 +15,7 @@ from mien_server.storage.doubts import Doubts
 from mien_server.storage.opening import OpenedStore, close_files, open_store
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
+from mien_server.storage.scrubbing import Scrubber
 from mien_server.storage.views import StoreView
 from mien_server.storage.writer import Writer
 
@@ -30,6 +31,7 @@ class Store:
         path: the directory.
         store_id: 32 hexadecimal digits, made with the store.
         format_version: of what is on disk.
+        scrubber: overwrites what the records' file holds beside live records.
         damage: what is damaged and not served; empty unless `StoreOptions.serve_damaged`.
     """
 
@@ -42,6 +44,7 @@ class Store:
         self.path: Path = opened.layout.root
         self.store_id: str = opened.store_format.store_id
         self.format_version: int = opened.store_format.version
+        self.scrubber = Scrubber(opened.environment, opened.handles, opened.upkeep)
         self._writer = Writer(opened, options)
         opened.snapshots.on_release = self._writer.wake
 
@@ -73,15 +76,23 @@ class Store:
         """The revision that a view opened now shows; 0 in a new store."""
         return self._opened.snapshots.current.revision
 
-    def view(self, min_revision: int = 0) -> StoreView:
+    def now_us(self) -> int:
+        """The store's time: the wall clock in microseconds since 1970 UTC, but that it never goes back."""
+        return self._opened.clock.now_us()
+
+    def view(self, min_revision: int = 0, *, shows_expired: bool = False) -> StoreView:
         """A view of the published snapshot, to be entered: `with store.view() as view`.
+
+        Args:
+            shows_expired: for what is derived from rows and kept, such as an index: what has expired is there until
+                it is swept. Otherwise the view shows nothing that had expired when it was entered.
 
         Raises, when entered:
             PreconditionFailed: REVISION_NOT_REACHED, the store is not at `min_revision` yet.
             Unavailable: STORE_CLOSED.
         """
         self._refuse_fork()
-        return StoreView(self._opened.snapshots, self._opened.handles, min_revision)
+        return StoreView(self._opened, min_revision, shows_expired=shows_expired)
 
     def submit(self, command: Command[R], *, is_internal: bool = False) -> Future[Committed[R] | Replayed]:
         """Queue a write. The future is done when it is durable and every new view sees it, or with the error.
@@ -100,6 +111,27 @@ class Store:
         """`submit` and wait for the answer."""
         return self.submit(command, is_internal=is_internal).result()
 
+    def between_commits(self, work: Callable[[], R]) -> Future[R]:
+        """Have the writer do some work when it does not write: short, since every write waits for it.
+
+        Raises:
+            Unavailable: STORE_CLOSED.
+        """
+        self._refuse_fork()
+        future = self._opened.upkeep.add(work)
+        self._writer.wake()
+        return future
+
+    @property
+    def newest_transaction_id(self) -> int:
+        """The commit that a view opened now shows."""
+        return self._opened.snapshots.current.transaction_id
+
+    @property
+    def oldest_transaction_id(self) -> int:
+        """The oldest commit that an open view shows, or the newest one."""
+        return self._opened.snapshots.oldest_transaction_id()
+
     def index_directory(self, gallery_number: int) -> Path:
         """Where the generations of a gallery lie; made by whoever writes the first one."""
         return self._opened.layout.index_folder(gallery_number)
@@ -117,6 +149,7 @@ class Store:
             return
         self._is_closed = True
         self._writer.close()
+        self._opened.upkeep.close()
         close_files(self._opened, self._close_wait_s_max)
 
     def _refuse_fork(self) -> None:

@@ -8,6 +8,7 @@ from mien_server.engine.types.enrollment import (
     EnrollRows,
     EnrollRowsOutcome,
 )
+from mien_server.engine.types.erasures import ErasureCheck, ErasureInfo, ErasureListing, ErasureStateKind
 from mien_server.engine.types.galleries import (
     DeletedGallery,
     EffortLadderStep,
@@ -61,6 +62,10 @@ __all__ = [
     "EnrollRows",
     "EnrollRowsOutcome",
     "EnrolledFaces",
+    "ErasureCheck",
+    "ErasureInfo",
+    "ErasureListing",
+    "ErasureStateKind",
     "Explanation",
     "FaceInfo",
     "FaceListing",

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mien_server.engine.types.erasures import ErasureInfo
 from mien_server.engine.types.galleries import GalleryInfo, IndexState
 from mien_server.errors import MienError
 
@@ -24,6 +25,7 @@ class OperationKind(enum.IntEnum):
     """Numbers of mien.v1.OperationKind."""
 
     REBUILD_INDEX = 1
+    ERASE = 7
 
 
 class OperationState(enum.IntEnum):
@@ -57,6 +59,7 @@ class OperationInfo:
     result_generation: str
     result_rows: int
     index_state: IndexState | None
+    erasure: ErasureInfo | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,9 @@ from google.protobuf.duration_pb2 import Duration
 
 from mien.v1 import operations_service_pb2 as pb
 from mien_server.config.limits import Limits
-from mien_server.engine.types import OperationInfo, OperationState, RecipeInfo, ServerInfo
+from mien_server.engine.types import OperationInfo, OperationKind, OperationState, RecipeInfo, ServerInfo
 from mien_server.rpc.absent import absent_features
+from mien_server.rpc.convert.erasures import erasure_message
 from mien_server.rpc.convert.galleries import index_state_message
 from mien_server.rpc.convert.values import enum_number, timestamp
 from mien_server.rpc.errors import status_of
@@ -19,6 +20,8 @@ __all__ = ["operation_message", "server_info_response"]
 
 def operation_message(operation: OperationInfo) -> pb.Operation:
     """Long-running work as a message."""
+    has_succeeded = operation.state is OperationState.SUCCEEDED
+    is_rebuild = operation.kind is OperationKind.REBUILD_INDEX
     return pb.Operation(
         name=operation.name,
         kind=enum_number(operation.kind),
@@ -29,7 +32,10 @@ def operation_message(operation: OperationInfo) -> pb.Operation:
         create_time=timestamp(operation.create_time_us),
         end_time=timestamp(operation.end_time_us),
         error=None if operation.error is None else status_of(operation.error),
-        rebuild_index=_rebuild_result(operation) if operation.state is OperationState.SUCCEEDED else None,
+        rebuild_index=_rebuild_result(operation) if has_succeeded and is_rebuild else None,
+        erase_identity=None
+        if operation.erasure is None
+        else pb.EraseIdentityResult(erasure=erasure_message(operation.erasure)),
     )
 
 

@@ -12,8 +12,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mien.v1 import gallery_service_pb2, operations_service_pb2, recognition_service_pb2
 from mien_server.rpc.absent import unimplemented
-from mien_server.rpc.gate import Call, Gate
+from mien_server.rpc.gate import Call
 from mien_server.rpc.handlers import (
+    Admission,
     Handler,
     Method,
     absent_handler,
@@ -21,7 +22,7 @@ from mien_server.rpc.handlers import (
     stream_handler,
     unary_handler,
 )
-from mien_server.rpc.methods import enrollment, faces, galleries, identities, operations, recognition
+from mien_server.rpc.methods import enrollment, erasures, faces, galleries, identities, operations, recognition
 from mien_server.rpc.streams import StreamMethod, StreamWindow
 
 __all__ = ["SERVICES", "STREAM_METHODS", "UNARY_METHODS", "service_handlers"]
@@ -58,6 +59,10 @@ UNARY_METHODS: Mapping[str, Callable[[Any, Call], Message]] = {
     "mien.v1.OperationsService.ListOperations": operations.list_operations,
     "mien.v1.OperationsService.WaitOperation": operations.wait_operation,
     "mien.v1.OperationsService.CancelOperation": operations.cancel_operation,
+    "mien.v1.OperationsService.EraseIdentity": erasures.erase_identity,
+    "mien.v1.OperationsService.GetErasure": erasures.get_erasure,
+    "mien.v1.OperationsService.ListErasures": erasures.list_erasures,
+    "mien.v1.OperationsService.VerifyErasure": erasures.verify_erasure,
 }
 
 STREAM_METHODS: Mapping[str, StreamMethod] = {
@@ -67,21 +72,21 @@ STREAM_METHODS: Mapping[str, StreamMethod] = {
 }
 
 
-def service_handlers(gate: Gate, window: StreamWindow) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+def service_handlers(admission: Admission, window: StreamWindow) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
     """Handlers of every method of every service; a method in no table is a defect and stops the server's start."""
     return [
         handlers_of_service(
-            service.full_name, {method.name: _handler(method, gate, window) for method in service.methods}
+            service.full_name, {method.name: _handler(method, admission, window) for method in service.methods}
         )
         for service in SERVICES
     ]
 
 
-def _handler(descriptor: MethodDescriptor, gate: Gate, window: StreamWindow) -> Handler:
+def _handler(descriptor: MethodDescriptor, admission: Admission, window: StreamWindow) -> Handler:
     name = descriptor.full_name
     method = Method(name, GetMessageClass(descriptor.input_type))
     if name in UNARY_METHODS:
-        return unary_handler(method, UNARY_METHODS[name], gate)
+        return unary_handler(method, UNARY_METHODS[name], admission)
     if name in STREAM_METHODS:
-        return stream_handler(method, STREAM_METHODS[name], gate, window)
+        return stream_handler(method, STREAM_METHODS[name], admission, window)
     return absent_handler(method, unimplemented(name))

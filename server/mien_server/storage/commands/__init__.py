@@ -10,10 +10,15 @@ from mien_server.storage.commands.delete_faces import DeletedFacesResult, Delete
 from mien_server.storage.commands.delete_gallery import DeletedCounts, DeleteGallery
 from mien_server.storage.commands.delete_identity import DeleteIdentity
 from mien_server.storage.commands.enroll_rows import EnrollResult, EnrollRows, IdentitySeed
+from mien_server.storage.commands.erase_faces import EraseFaces
 from mien_server.storage.commands.forget_operations import ForgetOperations
 from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
+from mien_server.storage.commands.put_erasure import PutErasure
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
+from mien_server.storage.commands.redact_records import Redaction, RedactRecords
+from mien_server.storage.commands.remove_expired import RemovedExpired, RemoveExpired
+from mien_server.storage.commands.rewrite_records import RewriteRecords
 from mien_server.storage.commands.update_gallery import UpdateGallery
 
 __all__ = [
@@ -26,13 +31,20 @@ __all__ = [
     "DeletedFacesResult",
     "EnrollResult",
     "EnrollRows",
+    "EraseFaces",
     "ForgetOperations",
     "IdentitySeed",
     "MoveFaces",
     "MovedFacesResult",
     "Plan",
     "Planning",
+    "PutErasure",
     "PutIdentity",
     "PutOperation",
+    "RedactRecords",
+    "Redaction",
+    "RemoveExpired",
+    "RemovedExpired",
+    "RewriteRecords",
     "UpdateGallery",
 ]

@@ -1,0 +1,93 @@
+"""Whether a receipt is the store's, and whether what it says still holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+
+from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord
+from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_sealed
+from mien_server.storage.erasure.proof import prove
+from mien_server.storage.erasure.scanning import is_telling
+from mien_server.storage.store import Store
+from mien_server.storage.views import StoreView
+
+__all__ = ["ReceiptCheck", "check_receipt"]
+
+_CHUNK_ROWS = 4096
+
+
+class ReceiptCheck(NamedTuple):
+    """One thing that must hold."""
+
+    name: str
+    passed: bool
+    detail: str
+
+
+def check_receipt(store: Store, receipt: ErasureReceiptRecord, identity_id: str) -> list[ReceiptCheck]:
+    """Check a receipt against the store as it is; with the identity's id, that it is theirs, and that they are gone.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    with store.view() as view:
+        secret = view.records.erasure_secret()
+        is_ours = secret is not None and is_sealed(secret, receipt)
+        if secret is None or not is_ours:
+            return [ReceiptCheck("seal", passed=False, detail="not sealed by this store, or changed since")]
+        checks = [ReceiptCheck("seal", passed=True, detail="made by this store, and unchanged")]
+        record = view.erasure(receipt.erasure)
+        is_kept = record is not None and record.state == ErasureState.DONE and record.receipt == receipt
+        said = "the store keeps the same receipt" if is_kept else "the store keeps no such receipt"
+        checks.append(ReceiptCheck("record", is_kept, said))
+        if record is not None:
+            checks.append(_check_vectors(view, record))
+        if not identity_id:
+            return checks
+        is_theirs = identity_hash(secret, receipt.gallery_number, identity_id) == receipt.identity_hash
+        said = "the receipt is about this identity" if is_theirs else "the receipt is about somebody else"
+        checks.append(ReceiptCheck("identity", is_theirs, said))
+        checks.append(_check_absence(view, receipt, identity_id))
+    checks += _search(store, identity_id)
+    return checks
+
+
+def _check_vectors(view: StoreView, record: ErasureRecord) -> ReceiptCheck:
+    gallery = view.gallery_by_number(record.gallery_number)
+    if gallery is None:
+        return ReceiptCheck("vectors", passed=True, detail="the gallery was deleted, with its file of vectors")
+    rows = gallery.rows
+    ordinals = np.array(record.ordinals, dtype=np.int64)
+    left = 0
+    for start in range(0, ordinals.size, _CHUNK_ROWS):
+        chunk = ordinals[start : start + _CHUNK_ROWS]
+        left += int(np.count_nonzero(rows.vectors[chunk].any(axis=1)))
+    said = f"{ordinals.size} rows hold zeros" if not left else f"{left} of {ordinals.size} rows hold something"
+    return ReceiptCheck("vectors", not left, said)
+
+
+def _check_absence(view: StoreView, receipt: ErasureReceiptRecord, identity_id: str) -> ReceiptCheck:
+    gallery = view.gallery_by_number(receipt.gallery_number)
+    identity = None if gallery is None else gallery.identity(identity_id)
+    if identity is None:
+        return ReceiptCheck("absence", passed=True, detail="the gallery has no identity of this id")
+    is_new = identity.create_time_us >= receipt.request_time_us
+    said = "somebody of this id was enrolled since" if is_new else "the gallery has the identity"
+    return ReceiptCheck("absence", is_new, said)
+
+
+def _search(store: Store, identity_id: str) -> Iterator[ReceiptCheck]:
+    raw = identity_id.encode()
+    if not is_telling(raw):
+        return
+    (scan,), places = prove(store, [{raw}])
+    searched = f"searched {scan.byte_count} bytes in {scan.file_count} files for the id"
+    if places:
+        yield ReceiptCheck("search", passed=False, detail=f"{searched}: it stands in {', '.join(places)}")
+    elif scan.shared_count:
+        yield ReceiptCheck("search", passed=True, detail=f"{searched}: it stands in what the store holds of others")
+    else:
+        yield ReceiptCheck("search", passed=True, detail=f"{searched}: it stands nowhere")

@@ -1,0 +1,231 @@
+"""Overwriting what LMDB's file holds beside live records: freed pages, and the gaps within live ones.
+
+Branches of its trees keep keys that were deleted: `stale_separators` finds them, and whoever wants them gone has the
+records behind them put again. Three more things keep deleted records, and each is cleaned where nobody can meet it:
+
+1. LMDB's own buffers. It keeps the memory of pages it has written and uses it again without clearing it, so that a
+   later commit may write an old page's bytes into the gap of a new one. `wipe_buffers` fills all that memory within a
+   transaction that it then aborts. From there on commits write nothing that was deleted before.
+2. Gaps of live pages. A read transaction pins the pages of its commit: LMDB changes none of them and uses none again,
+   so `clean_gaps` may work beside the writer.
+3. Free pages. LMDB's list of them says which; those that it would itself use next, by the same rule, are overwritten by
+   `clean_free`, a slice at a time, on the writer thread. The rule spares what the newest commit set free: so one more
+   commit must follow the one whose gaps were cleaned.
+
+What is overwritten is never read by LMDB, before or after a crash, so no order of writes can do harm. That it is not
+read rests on LMDB's format: the pages of a commit are added up first, and nothing is written when one is in doubt.
+"""
+
+from __future__ import annotations
+
+import logging
+import mmap
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple, TypeAlias
+
+import lmdb
+import numpy as np
+import numpy.typing as npt
+
+from mien_server.errors import Unavailable
+from mien_server.storage.databases import Database, Handles, Transaction
+from mien_server.storage.lmdb_pages import Gaps, Meta, PagesNotUnderstood, free_pages, map_pages, read_meta, separators
+from mien_server.storage.upkeep import Upkeep
+
+__all__ = ["Range", "Scrubber", "write_zeros"]
+
+log = logging.getLogger(__name__)
+
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+Numbers: TypeAlias = npt.NDArray[np.int64]
+
+SLICE_PAGES = 4096
+"""Free pages overwritten while writes wait: 16 MiB, some ten milliseconds."""
+
+# A value that fills a page behind its header, and so leaves nothing of what the memory held.
+_HEADER_BYTES = 16
+_FILLER = b"\xa5"
+_WIPES = 2
+# LMDB begins to write within the transaction beyond 131,071 changed pages.
+_WIPED_PAGES_MAX = 120_000
+_WIPED_PAGES_MIN = 1024
+# A changed key changes its leaf, and at times makes another by splitting it.
+_PAGES_PER_KEY = 2
+_META_READS_MAX = 8
+_ZEROS = bytes(1 << 20)
+_READER = re.compile(r"^\s*\d+\s+\S+\s+(\d+|-)\s*$")
+
+
+class Range(NamedTuple):
+    """Keys of a database from `first` on, before `end`; None: all of them."""
+
+    database: Database
+    first: bytes
+    end: bytes | None
+
+
+class Scrubber:
+    """Cleans the file of one environment. Each method says on which thread.
+
+    Raises:
+        PagesNotUnderstood: the file is not as expected; nothing was written.
+        OSError, lmdb.Error: the system refuses.
+    """
+
+    def __init__(self, environment: lmdb.Environment, handles: Handles, upkeep: Upkeep) -> None:
+        self._environment = environment
+        self._handles = handles
+        self._upkeep = upkeep
+        self._path = Path(environment.path()) / "data.mdb"
+
+    def wipe_buffers(self) -> None:
+        """Fill the memory that LMDB will write from. On the writer thread.
+
+        How much that is, LMDB does not say: as many pages as its largest transaction changed. No transaction changes
+        more pages than two for each key, or than there are.
+        """
+        page_bytes = int(self._environment.stat()["psize"])
+        page_count = int(self._environment.info()["last_pgno"]) + 1
+        changed = _WIPED_PAGES_MIN + _PAGES_PER_KEY * self._upkeep.changed_keys_max
+        count = min(page_count + _WIPED_PAGES_MIN, changed, _WIPED_PAGES_MAX)
+        value = _FILLER * (page_bytes - _HEADER_BYTES)
+        # The pages of the tree above the values are not filled. They come last in the next transaction's turn.
+        for _ in range(_WIPES):
+            transaction = self._environment.begin(write=True)
+            try:
+                with transaction.cursor(self._handles[Database.ERASURES]) as cursor:
+                    for number in range(count):
+                        # Behind every key that there is: names of erasures are text.
+                        cursor.put(b"\xff%07d" % number, value, append=True)
+            finally:
+                transaction.abort()
+
+    def stale_separators(self, database: Database) -> list[Range]:
+        """Where a key that was deleted still parts the tree of a database. On any thread.
+
+        A range ends before the next key that parts the tree at the same height or above: put again from its first key,
+        everything within it gets pages, and keys above them, anew.
+        """
+        with self._pinned() as (file, meta, transaction):
+            handle = self._handles[database]
+            parting = sorted({*separators(file, meta, database.value.encode())}, key=lambda one: (one[1], -one[0]))
+            stale = []
+            for place, (height, key) in enumerate(parting):
+                if transaction.get(key, db=handle) is None:
+                    following = (other for level, other in parting[place + 1 :] if level >= height and other != key)
+                    stale.append(Range(database, key, next(following, None)))
+            return stale
+
+    def clean_gaps(self) -> tuple[int, int]:
+        """Overwrite the gaps of all live pages. On any thread but the writer's.
+
+        Returns:
+            The transaction id of the commit whose pages they are, and how many pages it has.
+        """
+        with self._pinned() as (file, meta, _):
+            pages = map_pages(file, meta)
+            gaps = pages.every_gap()
+            descriptor = os.open(self._path, os.O_RDWR)
+            try:
+                for start, stop in _unclean(file, gaps):
+                    write_zeros(descriptor, start, stop - start)
+                os.fdatasync(descriptor)
+            finally:
+                os.close(descriptor)
+            return meta.transaction_id, pages.live_count
+
+    def clean_free(self, after: int) -> tuple[int | None, int]:
+        """Overwrite a slice of the free pages numbered above `after`. On the writer thread, between commits.
+
+        Returns:
+            The last page looked at, None at the end; and how many were overwritten.
+        """
+        with _mapped(self._path) as file:
+            meta = read_meta(file)
+            size = meta.page_bytes
+            page_count = file.size // size
+            free = free_pages(file, meta, min(meta.transaction_id, self.oldest_reader()))
+            # What a transaction wrote that never was committed lies behind the last page.
+            free = np.concatenate([free, np.arange(meta.last_page + 1, page_count, dtype=np.int64)])
+            free = free[(free > after) & (free < page_count)][:SLICE_PAGES]
+            if not free.size:
+                return None, 0
+            rows = file[: page_count * size].reshape(-1, size)
+            unclean = free[rows[free].any(axis=1)]
+            descriptor = os.open(self._path, os.O_RDWR)
+            try:
+                for first, last in _runs(unclean):
+                    write_zeros(descriptor, first * size, (last - first) * size)
+            finally:
+                os.close(descriptor)
+            return int(free[-1]), int(unclean.size)
+
+    def sync(self) -> None:
+        """Make what was overwritten durable. On any thread."""
+        descriptor = os.open(self._path, os.O_RDWR)
+        try:
+            os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def oldest_reader(self) -> int:
+        """The oldest commit that a read transaction shows; the newest one where there is none."""
+        oldest = int(self._environment.info()["last_txnid"])
+        for line in self._environment.readers().splitlines()[1:]:
+            match = _READER.match(line)
+            if match is None:
+                raise PagesNotUnderstood(f"LMDB lists a reader as {line!r}")
+            if match[1] != "-":
+                oldest = min(oldest, int(match[1]))
+        return oldest
+
+    @contextmanager
+    def _pinned(self) -> Iterator[tuple[Bytes, Meta, Transaction]]:
+        """The file and the newest commit, pinned by a read transaction."""
+        for _ in range(_META_READS_MAX):
+            with self._environment.begin() as transaction, _mapped(self._path) as file:
+                try:
+                    meta = read_meta(file, transaction.id())
+                except PagesNotUnderstood:
+                    # Two commits came before its meta page was read.
+                    continue
+                yield file, meta, transaction
+                return
+        raise Unavailable("commits come too fast to pin one; it is tried again", reason="STORAGE_READ_FAILED")
+
+
+@contextmanager
+def _mapped(path: Path) -> Iterator[Bytes]:
+    """The whole file, read only, uint8 [n]."""
+    with path.open("rb") as opened:
+        mapped = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    yield np.frombuffer(mapped, dtype=np.uint8)
+
+
+def _unclean(file: Bytes, gaps: Gaps) -> Iterator[tuple[int, int]]:
+    """The gaps that are not zeros alone."""
+    for start, stop in zip(gaps.starts.tolist(), gaps.stops.tolist(), strict=True):
+        # A gap behind the end of the file was never written.
+        if file[start:stop].any():
+            yield start, min(stop, file.size)
+
+
+def _runs(pages: Numbers) -> Iterator[tuple[int, int]]:
+    """Ascending numbers as runs [first, last)."""
+    if not pages.size:
+        return
+    cuts = np.flatnonzero(np.diff(pages) != 1) + 1
+    for run in np.split(pages, cuts):
+        yield int(run[0]), int(run[-1]) + 1
+
+
+def write_zeros(descriptor: int, offset: int, length: int) -> None:
+    """Overwrite bytes of a file. Raises OSError."""
+    while length > 0:
+        written = os.pwrite(descriptor, _ZEROS[:length], offset)
+        offset += written
+        length -= written

@@ -1,0 +1,230 @@
+"""The parts of an erasure: journal entries and kept answers without somebody, keys in branches, the search of files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mien_server.errors import NotFound
+from mien_server.records.store_pb2 import (
+    CountOutcomeRecord,
+    EnrolledFace,
+    EnrollOutcomeRecord,
+    EnrollRowsOutcomeRecord,
+    IdentityRecord,
+    JournalEntry,
+    JournalOperation,
+    OperationRecord,
+)
+from mien_server.storage import (
+    DeleteFaces,
+    DeleteGallery,
+    EraseFaces,
+    ErasureRun,
+    IdentitySeed,
+    MoveFaces,
+    PutIdentity,
+    Store,
+    StoreOptions,
+)
+from mien_server.storage.databases import Database
+from mien_server.storage.erasure import scanning
+from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
+from mien_server.storage.erasure.scanning import scan_folder
+from mien_server.storage.values import decode_face
+from tests.storage_support import create, enroll, open_store, rows
+
+ADA, BOB = "ada-lovelace", "bob-the-builder"
+
+
+def journal(store: Store) -> list[JournalEntry]:
+    with store.view() as view:
+        return list(view.records.journal(0))
+
+
+def erase(store: Store, identity_id: str, name: str = "erasures/1") -> None:
+    """Erase an identity of the gallery `people`, which has no index."""
+    operation = OperationRecord(name=name.replace("erasures", "operations"))
+    is_gone = False
+    while not is_gone:
+        is_gone = store.write(EraseFaces("people", identity_id, name, operation)).result  # type: ignore[union-attr]
+    run = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False)
+    assert [record.name for record in run.run()] == [name]
+    with store.view() as view:
+        assert view.check() == []
+
+
+def traces(path: Path, *wanted: bytes) -> list[str]:
+    """Which of the files hold any of the byte strings."""
+    files = [file for file in path.rglob("*") if file.is_file()]
+    return [file.name for file in files if any(one in file.read_bytes() for one in wanted)]
+
+
+def test_a_journal_without_somebody_still_says_what_became_of_every_row(store_path: Path) -> None:
+    """Entries keep rows and numbers; of the person there are placeholders, of others everything."""
+    with open_store(store_path) as store:
+        gallery = create(store)
+        enroll(
+            store, rows(gallery, [(ADA, "ada-1", 1), (BOB, "bob-1", 2)], seeds={ADA: IdentitySeed("Ada", {"x": "y"})})
+        )
+        enroll(store, rows(gallery, [(BOB, "bob-2-of-ada", 3), (ADA, "ada-2-of-bob", 4)]))
+        store.write(PutIdentity("people", ADA, display_name="Ada the Second"))
+        store.write(MoveFaces("people", ["bob-2-of-ada"], ADA))
+        store.write(MoveFaces("people", ["ada-2-of-bob"], BOB))
+        store.write(DeleteFaces("people", ["ada-1"]))
+        before = journal(store)
+        erase(store, ADA)
+        after = journal(store)
+    assert [entry.revision for entry in after][: len(before)] == [entry.revision for entry in before]
+    kinds = [[one.WhichOneof("operation") for one in entry.operations] for entry in after]
+    # The new name is gone with its operation; whoever has the person, in a snapshot, keeps what it has.
+    assert kinds[: len(before)] == [
+        ["put_gallery"],
+        ["enroll"],
+        ["enroll"],
+        [],
+        ["move_faces"],
+        ["move_faces"],
+        ["delete_faces"],
+    ]
+    first, second = (after[place].operations[0].enroll for place in (1, 2))
+    faces = [decode_face(b"", raw) for raw in [*first.face_values, *second.face_values]]
+    assert [face.face_id for face in faces] == ["erased face 0", "bob-1", "erased face 2", "ada-2-of-bob"]
+    assert [face.identity_number for face in faces] == [1, 2, 2, 1]
+    assert list(first.new_identity_ids) == ["erased identity 1", BOB]
+    assert IdentityRecord.FromString(first.new_identity_records[0]).display_name == ""
+    assert traces(store_path, b"ada-lovelace", b"Ada the Second", b"bob-2-of-ada", b"picture 3") == []
+    assert traces(store_path, b"bob-1") == ["data.mdb"]
+    assert traces(store_path, b"ada-2-of-bob") == ["data.mdb"], "it was given to somebody else"
+
+
+def test_redacting_twice_changes_nothing_more() -> None:
+    """An erasure that begins again after a crash finds nothing to do in entries that it has put again."""
+    put = JournalOperation()
+    put.put_identity.gallery_number = 1
+    put.put_identity.identity_id = ADA
+    put.put_identity.identity.CopyFrom(IdentityRecord(number=7, display_name="Ada", create_time_us=5))
+    entry = JournalEntry(revision=3, time_us=5, operations=[put])
+    erased = Erased(1, 7, ADA)
+    assert redact_entry(entry, [erased])
+    assert erased.texts == {b"Ada"}
+    assert entry.operations[0].put_identity.identity == IdentityRecord(number=7, create_time_us=5)
+    assert not redact_entry(entry, [erased])
+    assert erased.journal_entry_count == 1
+
+
+def test_history_gives_everybody_the_rows_that_were_theirs_last() -> None:
+    """Rows moved away are somebody else's; rows moved in are theirs, also where their enrolment is not known."""
+
+    def moved(ordinals: list[int], target: int) -> JournalOperation:
+        operation = JournalOperation()
+        operation.move_faces.gallery_number = 1
+        operation.move_faces.ordinals.extend(ordinals)
+        operation.move_faces.target_identity_number = target
+        return operation
+
+    erased = Erased(1, 7, ADA, ordinals={1})
+    history = History([erased])
+    history.take(JournalEntry(operations=[moved([20, 21, 22], 7)]))
+    history.take(JournalEntry(operations=[moved([21], 8), moved([30], 9)]))
+    history.finish()
+    assert erased.ordinals == {1, 20, 22}
+
+
+@pytest.mark.parametrize(
+    ("outcome", "is_named"),
+    [
+        (EnrollRowsOutcomeRecord(face_ids=["x", "ada-1"]), True),
+        (EnrollRowsOutcomeRecord(face_ids=["x", "ada-11"]), False),
+        (EnrollOutcomeRecord(faces=[EnrolledFace(face_id="x", identity_id=ADA)]), True),
+        (EnrollOutcomeRecord(faces=[EnrolledFace(face_id="ada-1", identity_id="x")]), True),
+        (EnrollOutcomeRecord(faces=[EnrolledFace(error_message=f"identity {ADA!r} has this face already")]), True),
+        (EnrollOutcomeRecord(faces=[EnrolledFace(face_id="x", identity_id=BOB)]), False),
+        (CountOutcomeRecord(identity_count=7, face_count=2), False),
+        (CountOutcomeRecord(identity_count=1, identity_ids=[BOB, ADA]), True),
+        (IdentityRecord(number=7, display_name="anything", create_time_us=9), True),
+        (IdentityRecord(number=8, display_name="anything", create_time_us=9), False),
+    ],
+)
+def test_kept_answers_that_name_somebody_are_told_from_others(outcome: object, is_named: bool) -> None:
+    """Outcomes do not say of what kind they are; none is missed, and none of another's is taken."""
+    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+
+
+def test_keys_leave_the_branches_of_trees_at_every_height(store_path: Path) -> None:
+    """LMDB parts its trees by keys of records that may be deleted since: whoever is erased parts none any more."""
+    count = 9000
+    with open_store(store_path, StoreOptions(map_size_bytes=1 << 30)) as store:
+        gallery = create(store)
+        for start in range(0, count, 1000):
+            people = [
+                (f"person-{number * 7919 % count:06d}-of-many", f"face-{number:06d}", number)
+                for number in range(start, start + 1000)
+            ]
+            enroll(store, rows(gallery, people))
+        heights: dict[int, bytes] = {}
+        for one in parting(store):
+            heights.setdefault(one[0], one[1])
+        assert set(heights) == {1, 2}, "a tree of three levels"
+        for number, key in enumerate(heights.values()):
+            identity_id = key[4:].decode()
+            erase(store, identity_id, f"erasures/{number}")
+            assert traces(store_path, identity_id.encode()) == []
+            assert key not in {one for _, one in parting(store)}
+
+
+def parting(store: Store) -> list[tuple[int, bytes]]:
+    """Height and key of what parts the tree of identities."""
+    from mien_server.storage.lmdb_pages import separators
+
+    scrubber = store.scrubber
+    with scrubber._pinned() as (file, meta, _):
+        return separators(file, meta, Database.IDENTITIES.value.encode())
+
+
+def test_a_gallery_that_is_deleted_meanwhile_ends_the_erasure(store_path: Path) -> None:
+    """What the gallery took with it needs no erasing; the rest is erased as ever."""
+    with open_store(store_path) as store:
+        gallery = create(store)
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-many", 1)]))
+        operation = OperationRecord(name="operations/1")
+        store.write(EraseFaces("people", ADA, "erasures/1", operation))
+        store.write(DeleteGallery("people", force=True))
+        run = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False)
+        [record] = run.run()
+        assert record.receipt.row_count == 0
+        assert traces(store_path, ADA.encode(), b"ada-1-of-many") == []
+        with pytest.raises(NotFound):
+            store.write(EraseFaces("people", ADA, "erasures/2", operation))
+
+
+@settings(max_examples=60)
+@given(
+    raw=st.binary(max_size=600).map(lambda raw: bytes(byte & 3 for byte in raw)),
+    chosen=st.lists(st.tuples(st.integers(0, 600), st.integers(7, 40)), max_size=12),
+    others=st.lists(st.binary(min_size=7, max_size=20).map(lambda raw: bytes(byte & 3 for byte in raw)), max_size=12),
+    block_bytes=st.sampled_from([16, 64, 200, 1 << 20]),
+)
+def test_the_search_finds_what_is_there_wherever_it_stands(
+    tmp_path_factory: pytest.TempPathFactory,
+    raw: bytes,
+    chosen: list[tuple[int, int]],
+    others: list[bytes],
+    block_bytes: int,
+) -> None:
+    """At any offset, over the ends of blocks, at the end of the file: as `in` finds it, and nothing else."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "empty").touch()
+    (folder / "below").mkdir()
+    (folder / "below" / "file").write_bytes(raw)
+    patterns = {raw[first : first + length] for first, length in chosen} | set(others)
+    patterns = {one for one in patterns if len(one) >= scanning.PATTERN_BYTES_MIN}
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(scanning, "_BLOCK_BYTES", block_bytes)
+        scan = scan_folder(folder, patterns)
+    assert {hit.pattern for hit in scan.hits} == {one for one in patterns if one in raw}
+    assert all(raw[hit.offset : hit.offset + len(hit.pattern)] == hit.pattern for hit in scan.hits)
+    assert (scan.file_count, scan.byte_count) == (2, len(raw))
