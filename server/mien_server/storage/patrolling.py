@@ -20,6 +20,10 @@ from mien_server.storage.vector_file import vector_damaged
 
 __all__ = ["PatrolChunk", "patrol_chunk"]
 
+# Databases whose records may have megabytes: few of them are read at once.
+_LARGE = frozenset({Database.JOURNAL, Database.REQUESTS})
+_LARGE_RECORDS_MAX = 2
+
 
 @dataclass(frozen=True, slots=True)
 class PatrolChunk:
@@ -45,6 +49,7 @@ def patrol_chunk(
     records: RecordReader, content: SnapshotContent, database: Database, start: bytes, count: int
 ) -> PatrolChunk:
     """Verify up to `count` records of a database from the key `start` on; of faces their vectors too."""
+    count = min(count, _LARGE_RECORDS_MAX) if database in _LARGE else count
     chunk = next(records.reading.raw_chunks(database, b"", count, start), [])
     doubts = Doubts()
     whole: list[_Face] = []
