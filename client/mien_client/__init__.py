@@ -72,6 +72,7 @@ from mien_client._types.galleries import (
 from mien_client._types.operations import (
     AbsentFeature,
     CreateSnapshotResult,
+    Damage,
     GalleryInfo,
     Limits,
     Operation,
@@ -147,6 +148,7 @@ __all__ = [
     "ConditionSubject",
     "Conflict",
     "CreateSnapshotResult",
+    "Damage",
     "DeadlineExceeded",
     "Decision",
     "DecisionPolicy",

@@ -116,6 +116,16 @@ def test_an_identity_whose_record_is_damaged_keeps_its_faces(
     assert read(target)["people"]["owners"] == whole[1]["people"]["owners"]
 
 
+def test_a_gallery_whose_record_is_damaged_is_taken_from_the_journal(
+    whole: tuple[Path, dict[str, Any]], store_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The journal holds the record as it was put last; nothing of the gallery is lost."""
+    shutil.copytree(whole[0], store_path)
+    record_flipped("galleries", b"people")(store_path)
+    assert read(repaired(store_path)) == whole[1]
+    assert "was taken from the journal" in capsys.readouterr().out
+
+
 def test_faces_of_nobody_are_dropped(whole: tuple[Path, dict[str, Any]], store_path: Path) -> None:
     """Where nothing whole says whose a face is, it is dropped rather than given to somebody."""
     shutil.copytree(whole[0], store_path)

@@ -14,6 +14,7 @@ from mien_client.errors import MienClientError
 __all__ = [
     "AbsentFeature",
     "CreateSnapshotResult",
+    "Damage",
     "GalleryInfo",
     "Limits",
     "Operation",
@@ -88,8 +89,24 @@ class AbsentFeature:
 
 
 @dataclass(frozen=True, slots=True)
+class Damage:
+    """Something of the store that is damaged; `place`: file, offset, ordinal, database, key, as far as it has them."""
+
+    reason: str
+    message: str
+    place: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What a server is and holds."""
+    """What a server is and holds.
+
+    Attributes:
+        degraded_reasons: why it is not at its best; empty when all is well.
+        damages: what is known to be damaged in the store, the first thousand of `damage_count`; none of it is served.
+        serves_damaged: whether it was told to serve a damaged store without what is damaged.
+        patrol_end_time: when everything was verified last since the server started.
+    """
 
     version: str
     store_id: str
@@ -102,6 +119,11 @@ class ServerInfo:
     absent: tuple[AbsentFeature, ...]
     format_version: int
     library_versions: Mapping[str, str]
+    degraded_reasons: tuple[str, ...] = ()
+    damages: tuple[Damage, ...] = ()
+    damage_count: int = 0
+    serves_damaged: bool = False
+    patrol_end_time: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

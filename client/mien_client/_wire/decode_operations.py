@@ -33,6 +33,11 @@ def server_info(message: operations_v1.GetServerInfoResponse) -> operations.Serv
         absent=tuple(operations.AbsentFeature(one.name, one.reason) for one in message.absent),
         format_version=message.format_version,
         library_versions=dict(message.library_versions),
+        degraded_reasons=tuple(message.degraded_reasons),
+        damages=tuple(operations.Damage(one.reason, one.message, dict(one.place)) for one in message.damages),
+        damage_count=message.damage_count,
+        serves_damaged=message.serves_damaged,
+        patrol_end_time=moment(message.patrol_end_time),
     )
 
 

@@ -65,7 +65,7 @@ class GetServerInfoRequest(_message.Message):
     def __init__(self) -> None: ...
 
 class GetServerInfoResponse(_message.Message):
-    __slots__ = ("version", "store_id", "revision", "start_time", "limits", "recipes", "default_recipe", "galleries", "absent", "format_version", "library_versions")
+    __slots__ = ("version", "store_id", "revision", "start_time", "limits", "recipes", "default_recipe", "galleries", "absent", "format_version", "library_versions", "degraded_reasons", "damages", "damage_count", "serves_damaged", "patrol_end_time")
     class LibraryVersionsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -84,6 +84,11 @@ class GetServerInfoResponse(_message.Message):
     ABSENT_FIELD_NUMBER: _ClassVar[int]
     FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
     LIBRARY_VERSIONS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_REASONS_FIELD_NUMBER: _ClassVar[int]
+    DAMAGES_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    SERVES_DAMAGED_FIELD_NUMBER: _ClassVar[int]
+    PATROL_END_TIME_FIELD_NUMBER: _ClassVar[int]
     version: str
     store_id: str
     revision: int
@@ -95,7 +100,29 @@ class GetServerInfoResponse(_message.Message):
     absent: _containers.RepeatedCompositeFieldContainer[AbsentFeature]
     format_version: int
     library_versions: _containers.ScalarMap[str, str]
-    def __init__(self, version: _Optional[str] = ..., store_id: _Optional[str] = ..., revision: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., recipes: _Optional[_Iterable[_Union[RecipeInfo, _Mapping]]] = ..., default_recipe: _Optional[str] = ..., galleries: _Optional[_Iterable[_Union[GalleryInfo, _Mapping]]] = ..., absent: _Optional[_Iterable[_Union[AbsentFeature, _Mapping]]] = ..., format_version: _Optional[int] = ..., library_versions: _Optional[_Mapping[str, str]] = ...) -> None: ...
+    degraded_reasons: _containers.RepeatedScalarFieldContainer[str]
+    damages: _containers.RepeatedCompositeFieldContainer[Damage]
+    damage_count: int
+    serves_damaged: bool
+    patrol_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, version: _Optional[str] = ..., store_id: _Optional[str] = ..., revision: _Optional[int] = ..., start_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., limits: _Optional[_Union[Limits, _Mapping]] = ..., recipes: _Optional[_Iterable[_Union[RecipeInfo, _Mapping]]] = ..., default_recipe: _Optional[str] = ..., galleries: _Optional[_Iterable[_Union[GalleryInfo, _Mapping]]] = ..., absent: _Optional[_Iterable[_Union[AbsentFeature, _Mapping]]] = ..., format_version: _Optional[int] = ..., library_versions: _Optional[_Mapping[str, str]] = ..., degraded_reasons: _Optional[_Iterable[str]] = ..., damages: _Optional[_Iterable[_Union[Damage, _Mapping]]] = ..., damage_count: _Optional[int] = ..., serves_damaged: _Optional[bool] = ..., patrol_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class Damage(_message.Message):
+    __slots__ = ("reason", "message", "place")
+    class PlaceEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    PLACE_FIELD_NUMBER: _ClassVar[int]
+    reason: str
+    message: str
+    place: _containers.ScalarMap[str, str]
+    def __init__(self, reason: _Optional[str] = ..., message: _Optional[str] = ..., place: _Optional[_Mapping[str, str]] = ...) -> None: ...
 
 class Limits(_message.Message):
     __slots__ = ("message_bytes_max", "image_bytes_max", "image_pixels_max", "images_per_request_max", "faces_per_image_max", "embeddings_per_request_max", "dimension_max", "k_max", "candidate_count_max", "page_size_max", "enroll_items_max", "face_ids_per_request_max", "identity_id_bytes_max", "face_id_bytes_max", "labels_max", "label_value_bytes_max", "filter_ids_max", "galleries_max", "source_bytes_max", "display_name_bytes_max", "neighbors_per_request_max", "message_elements_max", "operations_waiting_max")

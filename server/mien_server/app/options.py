@@ -9,6 +9,7 @@ from mien_server.config.settings import EmbeddingSettings, Settings, StorageSett
 from mien_server.embedding import EmbeddingOptions
 from mien_server.embedding.options import Detector, FacenetPreprocessing, FacenetWeights
 from mien_server.engine import EngineOptions
+from mien_server.engine.patrol import PatrolOptions
 from mien_server.index import RebuildPolicy
 from mien_server.rpc.patience import PatienceLimits
 from mien_server.rpc.server import ServerOptions, TlsFiles
@@ -35,6 +36,7 @@ def engine_options(settings: Settings) -> EngineOptions:
             measured_growth_max=index.measured_growth_max,
             measure_interval_s=index.measure_interval_s,
         ),
+        patrol=PatrolOptions(settings.storage.patrol_interval_s, settings.storage.patrol_bytes_per_s),
         default_recipe=settings.embedding.default_recipe,
         search_thread_count=index.search_thread_count or _core_count(),
         build_thread_count=index.build_thread_count or _core_count(),
@@ -85,6 +87,7 @@ def _store_options(storage: StorageSettings) -> StoreOptions:
         journal_bytes_max=storage.journal_bytes_max,
         request_age_max_s=storage.request_age_max_s,
         reader_count_max=storage.reader_count_max,
+        serve_damaged=storage.serve_damaged,
     )
 
 

@@ -63,6 +63,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--unix", metavar="PATH", help="a Unix socket to listen on as well")
     parser.add_argument("--log-level", choices=["debug", "info", "warning", "error"])
     parser.add_argument("--log-format", choices=["text", "json"])
+    parser.add_argument(
+        "--serve-damaged",
+        action="store_true",
+        default=None,
+        help="open a damaged store without the faces and identities that are damaged, and list them",
+    )
     parser.add_argument("--drain-seconds", metavar="S", type=float, help="time for running calls after SIGTERM")
     parser.add_argument(
         "--set",
@@ -83,6 +89,7 @@ def _flags(chosen: argparse.Namespace) -> dict[str, Any]:
         "server.listen": chosen.listen,
         "server.unix_socket_path": chosen.unix,
         "server.drain_s": chosen.drain_seconds,
+        "storage.serve_damaged": chosen.serve_damaged,
         "log.level": chosen.log_level,
         "log.format": chosen.log_format,
     }

@@ -291,6 +291,14 @@ class StorageSettings(_Section):
         default=60.0, description="Seconds after which an erasure that is not done is overdue, and the server says so."
     )
     reader_count_max: Annotated[int, Field(ge=64)] = Field(default=8_192, description="Reads at once.")
+    serve_damaged: bool = Field(
+        default=False,
+        description="Open a store some of whose faces or identities are damaged, without them. Reads all of it first.",
+    )
+    patrol_interval_s: Annotated[int, Field(ge=0)] = Field(
+        default=7 * 86_400, description="Seconds after which all records and vectors are verified again; 0 is never."
+    )
+    patrol_bytes_per_s: Count = Field(default=20_000_000, description="Bytes a second read for that.")
 
 
 class IndexSettings(_Section):

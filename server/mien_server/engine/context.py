@@ -14,6 +14,7 @@ from mien_server.engine.filter_cache import FilterCache
 from mien_server.engine.gallery_facts import FactsOfGalleries
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
+from mien_server.engine.patrol import Patrol
 from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import IndexState, RequestToken
 from mien_server.errors import Conflict, MienError, NotFound, Unavailable
@@ -82,6 +83,7 @@ class EngineContext:
     indexes: Indexes
     embedding: EmbeddingService
     snapshots: Snapshots
+    patrol: Patrol
     filters: FilterCache = field(default_factory=FilterCache)
     facts: FactsOfGalleries = field(default_factory=FactsOfGalleries)
 

@@ -23,6 +23,7 @@ from mien_server.engine.indexing import Indexes, IndexOptions
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.operations import Operations
 from mien_server.engine.options import EngineOptions
+from mien_server.engine.patrol import Patrol
 from mien_server.engine.recognition import Recognition
 from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import RecipeInfo, ServerInfo
@@ -71,11 +72,15 @@ class Engine:
             snapshots = Snapshots(store, log, indexes, options.snapshot_destinations, _versions())
             opened.callback(snapshots.close)
             indexes.open()
+            patrol = Patrol(store, options.patrol)
+            opened.callback(patrol.close)
             eraser = Eraser(store, log, indexes, snapshots, options.erasure_within_s)
             opened.callback(eraser.close)
             eraser.start()
             snapshots.open()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), snapshots), eraser)
+            embedding = EmbeddingService(options.embedding)
+            engine = cls(EngineContext(options, store, indexes, embedding, snapshots, patrol), eraser)
+            patrol.start()
             engine.sweeper.start()
             opened.pop_all()
             return engine
@@ -101,7 +106,7 @@ class Engine:
     def server_info(self) -> ServerInfo:
         """What this server is and holds."""
         galleries = self.galleries.list("", self.limits.galleries_max)
-        store = self._context.store
+        store, patrol = self._context.store, self._context.patrol
         return ServerInfo(
             version=__version__,
             store_id=store.store_id,
@@ -112,14 +117,22 @@ class Engine:
             galleries=galleries.galleries,
             format_version=store.format_version,
             library_versions=_library_versions(),
+            degraded_reasons=tuple(self.degraded_reasons()),
+            damages=patrol.damages(),
+            damage_count=patrol.damage_count,
+            serves_damaged=self._context.options.store.serve_damaged,
+            patrol_end_time_us=patrol.end_time_us,
         )
 
     def degraded_reasons(self) -> list[str]:
         """Why the store is not as it should be; empty when all is well."""
-        return [*self._context.indexes.troubles(), *self._eraser.troubles()]
+        damage_count = self._context.patrol.damage_count
+        damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
+        return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles()]
 
     def close(self) -> None:
-        """Stop sweep, erasures, snapshots, builds and workers, finish writes that were accepted, give the lock back."""
+        """Stop patrol, sweep, erasures, snapshots, builds and workers, finish accepted writes, give the lock back."""
+        self._context.patrol.close()
         self._context.snapshots.close()
         self.sweeper.close()
         self._eraser.close()

@@ -29,6 +29,8 @@ from mien_server.storage.commands import (
     RemoveExpired,
     UpdateGallery,
 )
+from mien_server.storage.databases import checked_databases as patrolled_databases
+from mien_server.storage.doubts import Doubts as Damages
 from mien_server.storage.erasure.notes import ErasureState
 from mien_server.storage.erasure.run import ErasureRun
 from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
@@ -44,6 +46,7 @@ __all__ = [
     "Command",
     "Committed",
     "CreateGallery",
+    "Damages",
     "DeleteFaces",
     "DeleteGallery",
     "DeleteIdentity",
@@ -78,5 +81,6 @@ __all__ = [
     "UpdateGallery",
     "ValueKind",
     "check_receipt",
+    "patrolled_databases",
     "request_erased",
 ]

@@ -18,7 +18,7 @@ from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage import keys
 from mien_server.storage.check_faces import FacesCheck, FacesFound
 from mien_server.storage.check_history import check_journal, check_operations, check_requests, check_sealed
-from mien_server.storage.databases import GALLERY_KEYED, Database
+from mien_server.storage.databases import GALLERY_KEYED, Database, corrupt
 from mien_server.storage.doubts import Checked, Doubts, Progress, no_progress
 from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
@@ -134,7 +134,12 @@ class StoreCheck:
         """Records of galleries that are not there; goes from gallery to gallery, not from record to record."""
         timed = _timed("records of no gallery")
         reading = self.records.reading
-        purged = {keys.decode_purge(key) for key in reading.keys(Database.META, keys.META_PURGE_PREFIX)}
+        purged = set()
+        for purge_key in reading.keys(Database.META, keys.META_PURGE_PREFIX):
+            if len(purge_key) == len(keys.META_PURGE_PREFIX) + keys.GALLERY_BYTES:
+                purged.add(keys.decode_purge(purge_key))
+            else:
+                timed.checked.doubts.add_error(corrupt(Database.META, purge_key, "names no gallery"))
         for database in GALLERY_KEYED:
             start = b"\0"
             strays = set()

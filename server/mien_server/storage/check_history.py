@@ -14,8 +14,9 @@ from mien_server.storage.values import decode_message
 
 __all__ = ["check_journal", "check_operations", "check_requests", "check_sealed"]
 
-# Journal entries can be large.
-_JOURNAL_CHUNK = 16
+# Entries of the journal, and outcomes of requests, can have megabytes.
+_JOURNAL_CHUNK = 4
+_REQUESTS_CHUNK = 32
 _CHUNK = 4096
 
 
@@ -51,7 +52,7 @@ def check_requests(records: RecordReader, revision: int, checked: Checked) -> No
     """Each request id is remembered with its time, and at no revision to come."""
     doubts = checked.doubts
     expected, there = PairSums(), PairSums()
-    for chunk in records.reading.whole_chunks(Database.REQUESTS, b"", _CHUNK, doubts.add_error):
+    for chunk in records.reading.whole_chunks(Database.REQUESTS, b"", _REQUESTS_CHUNK, doubts.add_error):
         for key, raw in chunk:
             checked.count += 1
             with doubts.noted():

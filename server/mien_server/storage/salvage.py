@@ -29,6 +29,7 @@ from mien_server.records.store_pb2 import (
     GalleryCounts,
     GalleryRecord,
     IdentityRecord,
+    JournalEntry,
     RequestRecord,
 )
 from mien_server.storage import keys
@@ -200,9 +201,8 @@ class _Salvaging:
     # --- galleries and identities -------------------------------------------------------------------------------
 
     def _galleries(self, target: Layout | None) -> Iterator[tuple[int, _Gallery]]:
-        for key, raw in self._found.items(Database.GALLERIES):
-            record = decode_message(GalleryRecord, raw, Database.GALLERIES, key)
-            number = keys.decode_gallery(key)
+        for number, record in self._gallery_records().items():
+            key = keys.encode_gallery(number)
             raw_counts = self._found.get(Database.GALLERY_COUNTS, key)
             counts = None
             if raw_counts is not None:
@@ -213,6 +213,36 @@ class _Salvaging:
                 new_file = self._file_of(target, record)
                 make_vector_file(new_file)
             yield number, _Gallery(record, counts, old_file, new_file)
+
+    def _gallery_records(self) -> dict[int, GalleryRecord]:
+        """By number; one that is damaged as the journal has it, if it does."""
+        records = {
+            keys.decode_gallery(key): decode_message(GalleryRecord, raw, Database.GALLERIES, key)
+            for key, raw in self._found.items(Database.GALLERIES)
+        }
+        missing = self._counted_galleries() - records.keys()
+        if not missing:
+            return records
+        told: dict[int, GalleryRecord] = {}
+        for key, raw in self._found.items(Database.JOURNAL):
+            for operation in decode_message(JournalEntry, raw, Database.JOURNAL, key).operations:
+                if operation.HasField("put_gallery"):
+                    told[operation.put_gallery.number] = operation.put_gallery
+        for number in sorted(missing & told.keys()):
+            records[number] = told[number]
+            self._done.notes.append(
+                f"gallery {told[number].name!r}: its record is damaged, and was taken from the journal"
+            )
+        return records
+
+    def _counted_galleries(self) -> set[int]:
+        """Numbers of the galleries that have counts and were not deleted."""
+        purged = {
+            keys.decode_purge(key)
+            for key, _ in self._found.items(Database.META)
+            if key.startswith(keys.META_PURGE_PREFIX)
+        }
+        return {keys.decode_gallery(key) for key, _ in self._found.items(Database.GALLERY_COUNTS)} - purged
 
     def _file_of(self, layout: Layout, record: GalleryRecord) -> VectorFile:
         return VectorFile(
@@ -345,15 +375,11 @@ class _Salvaging:
                 os.fsync(file.fileno())
 
     def _lose_strays(self, numbers: set[int]) -> None:
-        """Galleries whose own record was not found, and that were not deleted."""
-        purged = {
-            keys.decode_purge(key)
-            for key, _ in self._found.items(Database.META)
-            if key.startswith(keys.META_PURGE_PREFIX)
-        }
+        """Galleries whose record was not found anywhere."""
+        lost = self._counted_galleries() - numbers
         for key, raw in self._found.items(Database.GALLERY_COUNTS):
             number = keys.decode_gallery(key)
-            if number not in numbers | purged:
+            if number in lost:
                 counts = decode_message(GalleryCounts, raw, Database.GALLERY_COUNTS, key)
                 self._lose("gallery", "its record is damaged", number=str(number), faces=str(counts.face_count))
 

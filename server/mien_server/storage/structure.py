@@ -27,6 +27,8 @@ Numbers: TypeAlias = npt.NDArray[np.int64]
 # Pages looked at together: bounds the memory that takes.
 _CHUNK_PAGES = 2048
 _FAULTS_MAX = 100
+# Of each key, for a look at their order: a gallery's number, and twenty more.
+_COMPARED_BYTES = 24
 _HEAD_BYTES, _NODE_BYTES, _TREE_BYTES = 16, 8, 48
 _BRANCH, _LEAF, _OVERFLOW, _LEAF2 = 0x01, 0x02, 0x04, 0x20
 _KINDS = 0x2F
@@ -97,6 +99,9 @@ class _Check:
     def tree(self, tree: Tree) -> None:
         """Look at one tree, and at those that its records hold."""
         if tree.is_empty:
+            return
+        if tree.root > self._meta.last_page:
+            self._fault(tree.root, "is named as the root of a tree, and lies beyond the last page")
             return
         # The keys of the tree of free pages are numbers in the machine's order, and there are few.
         self._is_ordered = tree is not self._meta.free
@@ -199,6 +204,11 @@ class _Check:
         for row in np.unique(rows[~fits]).tolist():
             self._fault(int(level[row]), "a record of it reaches outside")
             is_plain[row] = False
+        if self._is_ordered:
+            is_later = _ascends(pages, rows, values - words[rows, places + 3], words[rows, places + 3].astype(np.int64))
+            for row in np.unique(rows[1:][~is_later & (rows[1:] == rows[:-1]) & is_plain[rows[1:]]]).tolist():
+                self._fault(int(level[row]), "its keys do not ascend")
+                is_plain[row] = False
         special = np.flatnonzero(fits & ((node_flags & (_BIG | _SUBTREE | _DUPLICATES)) != 0))
         trees = []
         for node in special.tolist():
@@ -238,3 +248,24 @@ class _Check:
             if size < _HEAD_BYTES or count < 1 or _HEAD_BYTES + count * key_bytes > size:
                 self._fault(page, "several values of one key reach outside")
         return None
+
+
+def _ascends(pages: npt.NDArray[np.uint8], rows: Numbers, starts: Numbers, sizes: Numbers) -> npt.NDArray[np.bool_]:
+    """Whether each key but the first is not less than the one before it, as far as its first bytes tell.
+
+    Args:
+        rows: int64 [n]: the page of each key; starts and sizes: where in it the key is.
+    """
+    flat = pages.reshape(-1)
+    places = np.arange(_COMPARED_BYTES)
+    is_within = places < sizes[:, np.newaxis]
+    where = (rows * pages.shape[1] + starts)[:, np.newaxis] + places
+    found = np.where(is_within, flat[np.minimum(where, flat.shape[0] - 1)], 0).astype(np.uint8)
+    words = found.view(">u8").astype(np.uint64)
+    before, after = words[:-1], words[1:]
+    is_equal = before == after
+    is_less = before < after
+    result = np.ones(before.shape[0], dtype=np.bool_)
+    for place in range(words.shape[1] - 1, -1, -1):
+        result = is_less[:, place] | (is_equal[:, place] & result)
+    return result

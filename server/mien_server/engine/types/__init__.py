@@ -20,6 +20,7 @@ from mien_server.engine.types.galleries import (
 )
 from mien_server.engine.types.operations import (
     AbsentFeature,
+    DamageInfo,
     OperationInfo,
     OperationKind,
     OperationState,
@@ -54,6 +55,7 @@ __all__ = [
     "Candidate",
     "Condition",
     "ConditionSubject",
+    "DamageInfo",
     "DeletedGallery",
     "EffortLadderStep",
     "EnrollBatch",

@@ -12,6 +12,7 @@ from mien_server.errors import MienError
 
 __all__ = [
     "AbsentFeature",
+    "DamageInfo",
     "OperationInfo",
     "OperationKind",
     "OperationState",
@@ -120,8 +121,24 @@ class AbsentFeature:
 
 
 @dataclass(frozen=True, slots=True)
+class DamageInfo:
+    """Something of the store that is damaged; `place`: file, offset, ordinal, database, key, as far as it has them."""
+
+    reason: str
+    message: str
+    place: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ServerInfo:
-    """What this server is. The contract's absences are the rpc layer's to add."""
+    """What this server is. The contract's absences are the rpc layer's to add.
+
+    Attributes:
+        degraded_reasons: why it is not at its best; empty when all is well.
+        damages: what is known to be damaged, the first thousand of `damage_count`.
+        serves_damaged: whether the store may be served without what is damaged.
+        patrol_end_time_us: when everything was verified last since the start; 0: not yet.
+    """
 
     version: str
     store_id: str
@@ -132,3 +149,8 @@ class ServerInfo:
     galleries: tuple[GalleryInfo, ...]
     format_version: int
     library_versions: Mapping[str, str]
+    degraded_reasons: tuple[str, ...] = ()
+    damages: tuple[DamageInfo, ...] = ()
+    damage_count: int = 0
+    serves_damaged: bool = False
+    patrol_end_time_us: int = 0

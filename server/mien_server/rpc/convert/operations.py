@@ -113,6 +113,11 @@ def server_info_response(info: ServerInfo, limits: Limits) -> pb.GetServerInfoRe
         absent=[pb.AbsentFeature(name=feature.name, reason=feature.reason) for feature in absent_features()],
         format_version=info.format_version,
         library_versions=info.library_versions,
+        degraded_reasons=info.degraded_reasons,
+        damages=[pb.Damage(reason=one.reason, message=one.message, place=one.place) for one in info.damages],
+        damage_count=info.damage_count,
+        serves_damaged=info.serves_damaged,
+        patrol_end_time=timestamp(info.patrol_end_time_us),
     )
 
 
