@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from copy import deepcopy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -41,14 +41,12 @@ from mien_server.records.deadline import Deadline
 from mien_server.records.policies import DecisionPolicy
 from mien_server.storage import StoreOptions
 from mien_server.storage.backup import Restored, RestoreRequest, open_place, restore
-from tests.unit_rows import Rows, nearest, unit_rows
+from tests.engine_model import DIMENSION, FIRST_FACES, POOL, Model, Person, first_model
+from tests.unit_rows import Rows, nearest
 
 __all__ = ["EngineHistory"]
 
 GALLERY = "people"
-DIMENSION = 16
-FIRST_FACES = 360
-PER_PERSON = 3
 TAIL_ROWS_MAX = 12
 WAIT_TIME_MAX_S = 90.0
 SIMILARITY_TOLERANCE = 1e-5
@@ -56,9 +54,6 @@ NEVER = Deadline()
 NO_TRAINING = 1e9
 NEVER_SWEPT_S = 1e6
 HOUR_US = 3_600_000_000
-POOL = unit_rows(FIRST_FACES + 4000, DIMENSION, 11)
-"""Row i is the vector of the face "f<i>", whoever it belongs to."""
-
 OPTIONS = EngineOptions(
     rebuild=RebuildPolicy(
         flat_bytes_max=1,
@@ -79,57 +74,6 @@ PEOPLE = st.sampled_from(["p0", "p1", "p2", "p3", "ann", "bob", "çem", "d" * 25
 LIVES_US = st.sampled_from([0, 0, 0, HOUR_US, 3 * HOUR_US, 10 * HOUR_US])
 """How long somebody or a face is kept; 0: for ever."""
 FACE_CHOICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=5)
-
-
-@dataclass
-class Person:
-    display_name: str = ""
-    labels: dict[str, str] = field(default_factory=dict)
-    expire_time_us: int = 0
-
-
-@dataclass
-class Model:
-    """What the store must show: people by id, the owner of each face by its number, and when those expire that do."""
-
-    people: dict[str, Person]
-    owners: dict[int, str]
-    expire_times_us: dict[int, int] = field(default_factory=dict)
-
-    def pass_time(self, now_us: int) -> None:
-        """Forget what has expired."""
-        for identity_id, person in list(self.people.items()):
-            if 0 < person.expire_time_us <= now_us:
-                self.forget(identity_id)
-        for face, time_us in list(self.expire_times_us.items()):
-            if time_us <= now_us:
-                self.forget_face(face)
-
-    def forget(self, identity_id: str) -> None:
-        for face in self.faces_of(identity_id):
-            self.forget_face(face)
-        del self.people[identity_id]
-
-    def forget_face(self, face: int) -> None:
-        del self.owners[face]
-        self.expire_times_us.pop(face, None)
-
-    def faces_of(self, identity_id: str) -> list[int]:
-        return [face for face, owner in self.owners.items() if owner == identity_id]
-
-    def chosen(self, choices: list[int]) -> list[int]:
-        """Some faces that are there, each once."""
-        faces = sorted(self.owners)
-        return sorted({faces[choice % len(faces)] for choice in choices}) if faces else []
-
-    def vectors(self) -> tuple[list[int], Rows]:
-        faces = list(self.owners)
-        return faces, POOL[faces]
-
-
-def first_model() -> Model:
-    owners = {face: f"p{face // PER_PERSON}" for face in range(FIRST_FACES)}
-    return Model({owner: Person() for owner in owners.values()}, owners)
 
 
 def new_folder() -> Path:
