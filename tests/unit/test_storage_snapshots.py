@@ -314,3 +314,20 @@ def test_a_place_that_refuses_leaves_no_snapshot(tmp_path: Path) -> None:
         verify_snapshot(
             open_place(str(tmp_path / "snapshots")), take(store, tmp_path / "snapshots").manifest.name, unwatched
         )
+
+
+@pytest.mark.usefixtures("small_parts")
+def test_the_snapshot_before_may_be_removed_while_one_is_taken(tmp_path: Path) -> None:
+    """Files that would have been shared with it are written instead, and the new snapshot is whole."""
+    place = open_place(str(tmp_path / "snapshots"))
+    with filled(tmp_path / "store") as store:
+        first = take(store, place).manifest.name
+
+        def remove(_fraction: float, stage: str) -> None:
+            if stage == "copying vectors" and first in place.names():
+                remove_snapshot(place, first)
+
+        second = take_snapshot(store, place, {}, {}, remove)
+        assert second.new_bytes >= second.manifest.size_bytes - len((store.path / "FORMAT").read_bytes())
+    assert [info.name for info in list_snapshots(place)] == [second.manifest.name]
+    verify_snapshot(place, second.manifest.name, unwatched)

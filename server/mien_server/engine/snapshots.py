@@ -253,12 +253,12 @@ class Snapshots:
             Conflict: REQUEST_ID_REUSED.
         """
         uri = self._permitted(destination)
-        with self._reading:
-            try:
-                remove_snapshot(open_place(uri), name)
-            except NotFound:
-                if not allow_missing:
-                    raise
+        try:
+            # One that is being taken may share files with it: what is gone by then is written instead.
+            remove_snapshot(open_place(uri), name)
+        except NotFound:
+            if not allow_missing:
+                raise
         key: RequestKey[None] | None = None
         if request is not None:
             key = RequestKey(request.request_id, request.fingerprint, lambda _: b"")
