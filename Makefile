@@ -24,7 +24,7 @@ test: full ## Run the tests, stress tests excepted (ARGS="-k name")
 
 test-stress: full ## Run the long tests, one at a time
 	echo "running the stress tests"
-	$(BIN)/python -m pytest tests/stress $(ARGS)
+	$(BIN)/python -m pytest tests/stress -s -o faulthandler_timeout=0 $(ARGS)
 
 check: full ## Lint, types, layers, generated code, house rules; seconds
 	echo "ruff: rules and format"

@@ -78,6 +78,8 @@ class RawFaiss:
         """Row numbers int64 [n, k] and exact inner products float32 [n, k], best first."""
         faiss.omp_set_num_threads(threads)
         parameters = faiss.SearchParametersIVF(nprobe=lists)
+        if isinstance(self._index, faiss.IndexPreTransform):
+            parameters = faiss.SearchParametersPreTransform(index_params=parameters)
         candidates = self._index.search(probes, rescored, params=parameters)[1]
         if self.rows.dtype == np.float32:
             return _best_by_number(probes, self.rows, candidates, k)
@@ -113,13 +115,19 @@ class RawFaiss:
 
     def at_effort(self, found: Explanation, k: int, decision_similarity: float) -> RawSearch:
         """The same search as one that the engine explained: its lists and short list, or its stages."""
-        staging = self.manifest.staging if "staged" in found.plan else None
+        staging = self.staging(found)
         if staging is None:
             lists, rescored = found.lists_scanned, found.rows_rescored
             return lambda some, threads: self.search(some, k, lists=lists, rescored=rescored, threads=threads)
         return lambda some, threads: self.search_staged(
             some, k, staging=staging, decision_similarity=decision_similarity, threads=threads
         )
+
+    def staging(self, found: Explanation) -> Staging | None:
+        """The stages that were taken: those whose agreement the engine told."""
+        if "staged" not in found.plan:
+            return None
+        return next(one for one in self.manifest.stagings if one.rank1_agreement == found.recall_estimate)
 
     def exact_best(self, probes: Float32Array, threads: int) -> tuple[Int64Array, Float32Array]:
         """The row of the largest inner product with each probe and that product, both [n], by comparing with all."""
@@ -163,26 +171,31 @@ def _best_by_number(
 
 def _read_index(generation: Path, manifest: Manifest) -> tuple[Any, Any]:
     """All rows of a generation in one index, and what it borrows its centroids from."""
-    plain = faiss.read_index(str(generation / QUANTIZER_FILE_NAME))
+    whole = faiss.read_index(str(generation / QUANTIZER_FILE_NAME))
+    is_projected = isinstance(whole, faiss.IndexPreTransform)
+    plain = faiss.downcast_index(whole.index) if is_projected else whole
     for segment in manifest.segments:
         lists = faiss.read_InvertedLists(faiss.FileIOReader(str(generation / segment.file)))
         plain.invlists.merge_from(lists, 0)
         plain.ntotal += segment.held
     if not isinstance(plain, faiss.IndexIVFPQ):
-        return plain, plain
+        return whole, whole
     packed = faiss.IndexIVFPQFastScan(plain)
     plain.reset()
-    return packed, plain
+    if is_projected:
+        packed = faiss.IndexPreTransform(faiss.downcast_VectorTransform(whole.chain.at(0)), packed)
+    return packed, whole
 
 
 def raw_index(vectors: Float32Array, name: str, threads: int) -> Any:
     """An empty trained index of that factory name, as plain FAISS makes it."""
     faiss.omp_set_num_threads(threads)
     index = faiss.index_factory(vectors.shape[1], name, faiss.METRIC_INNER_PRODUCT)
-    index.by_residual = False
-    index.cp.spherical = True
-    index.cp.niter = KMEANS_ITERATIONS
-    count = min(len(vectors), max(16_384, SAMPLE_ROWS_PER_LIST * index.nlist))
+    lists = faiss.downcast_index(faiss.extract_index_ivf(index))
+    lists.by_residual = False
+    lists.cp.spherical = True
+    lists.cp.niter = KMEANS_ITERATIONS
+    count = min(len(vectors), max(16_384, SAMPLE_ROWS_PER_LIST * lists.nlist))
     chosen = np.random.default_rng(0).choice(len(vectors), count, replace=False)
     index.train(vectors[np.sort(chosen)])
     return index

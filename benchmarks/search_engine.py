@@ -66,7 +66,7 @@ def _pair(engine: Engine, raw: RawFaiss, probes: Float32Array, verb: str) -> _Pa
     one_call = engine_calls.search if verb == "search" else engine_calls.identify
     found = engine_calls.effort_of(one_call(engine, engine_calls.packed(probes), explain=True))
     k = engine_calls.NEIGHBORS if verb == "search" else engine_calls.FACES_FOR_CANDIDATES
-    staging = raw.manifest.staging if "staged" in found.plan else None
+    staging = raw.staging(found)
     effort = f"{found.lists_scanned} of {found.lists_total} lists, {found.rows_rescored} rows rescored"
     if staging is not None:
         stages = f"{staging.first.lists} lists, then {staging.full.lists} for those in doubt"

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import importlib.util
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from tests.faults.library import Faults
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -43,3 +46,11 @@ def shared_data() -> Path:
 def store_path(tmp_path: Path) -> Path:
     """Where a test may make its store; nothing is there yet."""
     return tmp_path / "store"
+
+
+@pytest.fixture
+def faults(tmp_path: Path) -> Iterator[Faults]:
+    """Faults of the disk for a server that is started with their environment. Skips where there is no compiler."""
+    made = Faults(tmp_path)
+    yield made
+    made.close()

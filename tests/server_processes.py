@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import select
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -32,23 +34,46 @@ class ServerProcess:
     Args:
         data: the store, made when it is not there. The log lies beside it and is added to by each start.
         settings: as `--set` takes them, such as "index.tail_rows_max=100".
+        crash_at: the named step at which it kills itself; see `mien_server.storage.steps`. Its address is empty when
+            that comes before it is ready.
+        environment: variables beside those of this process.
+        prefix: a command that runs the server.
     """
 
-    def __init__(self, data: Path, *settings: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *settings: str,
+        crash_at: str = "",
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
         self.data = data
         self.log_path = data.with_name(f"{data.name}.log")
-        command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(data), "--listen", "127.0.0.1:0"]
+        command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "mien_server.cli.main",
+            "--data",
+            str(data),
+            "--listen",
+            "127.0.0.1:0",
+        ]
         for setting in settings:
             command += ["--set", setting]
         with self.log_path.open("ab") as log:
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True)
-        self.address = self._wait_until_ready()
+            variables = {**os.environ, "MIEN_CRASH_AT": crash_at, **(environment or {})}
+            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=variables)
+        self.address = self._wait_until_ready(may_crash=bool(crash_at))
 
-    def _wait_until_ready(self) -> str:
+    def _wait_until_ready(self, *, may_crash: bool) -> str:
         assert self._process.stdout is not None
         ready, _, _ = select.select([self._process.stdout], [], [], START_TIME_MAX_S)
         found = READY_LINE.match(self._process.stdout.readline()) if ready else None
         if found is None:
+            if may_crash and self._process.wait(START_TIME_MAX_S) == -signal.SIGKILL:
+                return ""
             self.kill()
             raise AssertionError(f"the server did not become ready:\n{self.log()[-2000:]}")
         return found[1]
@@ -66,6 +91,11 @@ class ServerProcess:
         """What this server and those before it on the same store wrote to standard error."""
         return self.log_path.read_text(encoding="utf-8", errors="replace")
 
+    @property
+    def has_ended(self) -> bool:
+        """Whether the process is gone."""
+        return self._process.poll() is not None
+
     def kill(self) -> None:
         """SIGKILL, as the out-of-memory killer sends it, and wait until it is gone."""
         self._process.kill()
@@ -76,6 +106,10 @@ class ServerProcess:
         if self._process.poll() is None:
             self._process.send_signal(signal.SIGTERM)
         return self._reap()
+
+    def wait_until_dead(self) -> None:
+        """Wait until it has ended by itself."""
+        self._reap()
 
     def _reap(self) -> int:
         try:

@@ -71,12 +71,14 @@ from mien_client._types.galleries import (
 )
 from mien_client._types.operations import (
     AbsentFeature,
+    CreateSnapshotResult,
     GalleryInfo,
     Limits,
     Operation,
     RebuildIndexResult,
     RecipeInfo,
     ServerInfo,
+    Snapshot,
 )
 from mien_client._types.recognition import (
     AnswerInfo,
@@ -144,6 +146,7 @@ __all__ = [
     "Condition",
     "ConditionSubject",
     "Conflict",
+    "CreateSnapshotResult",
     "DeadlineExceeded",
     "Decision",
     "DecisionPolicy",
@@ -217,6 +220,7 @@ __all__ = [
     "SearchAnswer",
     "ServerFailure",
     "ServerInfo",
+    "Snapshot",
     "StageTiming",
     "StartedErasure",
     "StreamedIdentifyAnswer",

@@ -235,9 +235,8 @@ def test_a_gallery_deleted_while_it_is_sealed(store_path: Path, monkeypatch: pyt
         assert engine.server_info().galleries == ()
 
 
-def test_a_seal_that_the_disk_refuses_is_tried_again(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_seal_that_the_disk_refuses_is_tried_again(store_path: Path) -> None:
     """While nothing can be written the tail is searched exactly and the gallery says so; later it is sealed."""
-    monkeypatch.setattr(sealing, "RETRY_AFTER_S", 0.5)
     with Engine.open(store_path, options()) as engine:
         create(engine)
         enroll(engine, 0, 1000)
@@ -274,7 +273,6 @@ def test_a_tail_is_sealed_after_a_restart(store_path: Path) -> None:
 
 def test_a_measuring_that_failed_is_shown_until_one_succeeds(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What could not be measured is said in the gallery's state, is tried again, and then said no more."""
-    monkeypatch.setattr(indexing, "RETRY_AFTER_S", 0.5)
     with Engine.open(store_path, options(measured_growth_max=1.5)) as engine:
         create(engine)
         enroll(engine, 0, 1000)

@@ -9,7 +9,6 @@ import grpc
 import numpy as np
 import pytest
 from google.protobuf.field_mask_pb2 import FieldMask
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import operations_service_pb2, recognition_service_pb2, types_pb2
@@ -338,16 +337,6 @@ def test_left_out_parts(gallery: Any, refused: Any) -> None:
     for field, call in calls:
         refusal = refused(call)
         assert (refusal.reason, refusal.fields) == ("FIELD_REQUIRED", [field])
-
-
-def test_fields_not_enforced_are_unimplemented(gallery: Any, refused: Any) -> None:
-    """A field that this server would ignore is refused instead, and stands in GetServerInfo.absent."""
-    identity = pb.Identity(id="anna", expire_time=Timestamp(seconds=2_000_000_000))
-    request = pb.UpdateIdentityRequest(gallery="staff", identity=identity)
-    refusal = refused(lambda: gallery.galleries.UpdateIdentity(request))
-    assert (refusal.code, refusal.reason) == (grpc.StatusCode.UNIMPLEMENTED, "NOT_IMPLEMENTED")
-    info = gallery.operations.GetServerInfo(operations_service_pb2.GetServerInfoRequest())
-    assert refusal.metadata["feature"] in {feature.name for feature in info.absent}
 
 
 def test_absent_methods_are_unimplemented(gallery: Any, refused: Any) -> None:

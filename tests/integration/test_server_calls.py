@@ -183,24 +183,24 @@ def test_calls_beyond_what_may_wait_are_refused(server_process: Any, store_path:
     arguments = ["server.thread_count=2", "server.stream_count_max=1", "server.waiting_call_count_max=0"]
     server = server_process(store_path, *(part for argument in arguments for part in ("--set", argument)))
     assert server.operations.GetServerInfo(INFO, wait_for_ready=True, timeout=60).store_id
-    queues: list[Queue[operations_service_pb2.GetServerInfoRequest | None]] = [Queue(), Queue()]
+    queues: list[Queue[pb.ListGalleriesRequest | None]] = [Queue(), Queue()]
     slowly_sent = server.channel.stream_unary(
-        "/mien.v1.OperationsService/GetServerInfo",
-        operations_service_pb2.GetServerInfoRequest.SerializeToString,
-        operations_service_pb2.GetServerInfoResponse.FromString,
+        "/mien.v1.GalleryService/ListGalleries",
+        pb.ListGalleriesRequest.SerializeToString,
+        pb.ListGalleriesResponse.FromString,
     )
     calls = [slowly_sent.future(iter(queue.get, None), timeout=60) for queue in queues]
     until(lambda: _code(server) is grpc.StatusCode.RESOURCE_EXHAUSTED)
     for queue, call in zip(queues, calls, strict=True):
-        queue.put(INFO)
+        queue.put(pb.ListGalleriesRequest())
         queue.put(None)
-        assert call.result().store_id
+        assert list(call.result().galleries) == []
         until(lambda: _code(server) is grpc.StatusCode.OK)
 
 
 def _code(server: Any) -> grpc.StatusCode:
     try:
-        server.operations.GetServerInfo(INFO, timeout=60)
+        server.galleries.ListGalleries(pb.ListGalleriesRequest(), timeout=60)
     except grpc.RpcError as error:
         code: grpc.StatusCode = error.code()
         return code

@@ -69,11 +69,11 @@ def test_a_wait_and_a_stream_share_the_places(server: Any, refused: Any, until: 
     """Where a call waits in the last place a stream is refused, and when the wait has ended it finds room."""
     _begin_operation(server.engine)
     wait = server.operations.WaitOperation.future(_wait(WAIT_S))
-    until(lambda: server.rpc._gate._waiting_count == 1)
+    until(lambda: server.rpc._gate.place_count == 1)
     refusal = refused(lambda: list(server.galleries.StreamEnroll(iter([]), timeout=CALL_TIME_MAX_S)))
     assert refusal.reason == "TOO_MANY_STREAMS"
     wait.cancel()
-    until(lambda: server.rpc._gate._waiting_count == 0)
+    until(lambda: server.rpc._gate.place_count == 0)
     assert list(server.galleries.StreamEnroll(iter([]), timeout=CALL_TIME_MAX_S)) == []
 
 
@@ -89,7 +89,7 @@ def test_idle_reflection_leaves_a_thread(server: Any, refused: Any, until: Any) 
     assert server.galleries.GetGallery(pb.GetGalleryRequest(gallery="staff"), timeout=CALL_TIME_MAX_S).revision
     requests.put(None)
     assert list(first) == []
-    until(lambda: server.rpc._gate._waiting_count == 0)
+    until(lambda: server.rpc._gate.place_count == 0)
     third, third_requests = _reflection(server)
     assert next(third).list_services_response.service
     third_requests.put(None)

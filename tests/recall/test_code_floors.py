@@ -10,12 +10,13 @@ import pytest
 from benchmarks.generators import FacePopulation, face128, face512
 from mien_server.index.faiss_adapter import (
     CodeSpecification,
-    InvertedIndex,
-    nearest_rows,
+    Projection,
     train_centroids,
     train_quantizer,
 )
+from mien_server.index.faiss_rows import nearest_rows
 from mien_server.index.request import Float32Array, Int64Array
+from mien_server.index.segments import SegmentedIndex
 
 SEED = 7
 PERSONS = 12_000
@@ -41,10 +42,12 @@ class Case(NamedTuple):
     subquantizers: int
     residual: bool
     floors: dict[tuple[int, int], float]
+    directions: int = 0
 
 
 CASES = [
     Case("face512", 64, False, {(2, 50): 0.73, (8, 50): 0.979, (16, 10): 0.99, (16, 50): 0.998}),
+    Case("face512", 64, False, {(2, 50): 0.71, (8, 50): 0.977, (16, 10): 0.99, (16, 50): 0.998}, directions=256),
     Case("face512", 64, True, {(2, 50): 0.727, (8, 50): 0.964, (16, 10): 0.948, (16, 50): 0.97}),
     Case("face512", 128, False, {(2, 50): 0.73, (8, 50): 0.979, (16, 10): 0.998, (16, 50): 0.998}),
     Case("face512", 128, True, {(2, 50): 0.73, (8, 50): 0.979, (16, 10): 0.993, (16, 50): 0.996}),
@@ -69,19 +72,30 @@ def gallery_of(population: FacePopulation) -> Gallery:
     return Gallery(rows, probes, best, train_centroids(rows[:TRAINED_ROWS], LISTS, SEED, 2))
 
 
-def agreement(index: InvertedIndex, gallery: Gallery, lists: int, count: int) -> float:
+def agreement(index: SegmentedIndex, gallery: Gallery, lists: int, count: int) -> float:
     candidates = index.candidates(gallery.probes, count, lists, None, 2)
     return float(np.mean((candidates == gallery.best).any(axis=1)))
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.population}-{case.subquantizers}-{case.residual}")
+def name_of(case: Case) -> str:
+    return f"{case.population}-{case.subquantizers}-{case.residual}" + (
+        f"-{case.directions}" if case.directions else ""
+    )
+
+
+@pytest.mark.parametrize("case", CASES, ids=name_of)
 def test_every_code_keeps_its_floors(galleries: dict[str, Gallery], case: Case) -> None:
     """With so many lists and candidates each code holds the best row at least as often as it has always done."""
     gallery = galleries[case.population]
-    specification = CodeSpecification(LISTS, case.subquantizers, case.residual)
-    quantizer = train_quantizer(specification, gallery.rows[:TRAINED_ROWS], gallery.centroids)
+    specification = CodeSpecification(LISTS, case.subquantizers, case.residual, case.directions)
+    sample, centroids, projection = gallery.rows[:TRAINED_ROWS], gallery.centroids, None
+    if case.directions:
+        projection = Projection.leading(sample, case.directions, SEED)
+        sample = projection.of(sample, 2)
+        centroids = train_centroids(sample, LISTS, SEED, 2)
+    quantizer = train_quantizer(specification, sample, centroids, projection)
     lists_of_all = quantizer.writer()
     lists_of_all.add(gallery.rows, np.arange(PERSONS), 2)
-    index = lists_of_all.finish()
+    index = SegmentedIndex(quantizer, [lists_of_all.finish()])
     for (lists, count), floor in case.floors.items():
         assert agreement(index, gallery, lists, count) >= floor, (lists, count)

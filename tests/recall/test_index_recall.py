@@ -35,7 +35,7 @@ class Case(NamedTuple):
 
 
 CASES = [
-    Case(face512(SEED), IndexCode.AUTOMATIC, "IVF32,PQ64x4fs", 0.97),
+    Case(face512(SEED), IndexCode.AUTOMATIC, "PCAR256,IVF32,PQ64x4fs", 0.97),
     Case(face512(SEED), IndexCode.SCALAR_8BIT, "IVF32,SQ8", 0.995),
     Case(face128(SEED), IndexCode.AUTOMATIC, "IVF32,PQ128x4fs", 0.97),
     Case(face128(SEED), IndexCode.SCALAR_8BIT, "IVF32,SQ8", 0.995),

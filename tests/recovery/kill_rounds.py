@@ -7,20 +7,25 @@ sent again under its request id and must have happened once.
 
 from __future__ import annotations
 
+import enum
+import itertools
 import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from mien_client import Client, Effort, Operation
+from mien_server.index.crash_points import STEPS as INDEX_STEPS
+from mien_server.storage.steps import STEPS as COMMIT_STEPS
 from tests.recovery.kill_worker import DIMENSION, GALLERY, Faces, KnownFace, Worker, leaves
 from tests.server_processes import ServerProcess
 from tests.unit_rows import nearest
 
-__all__ = ["SEED_VARIABLE", "KillRounds"]
+__all__ = ["SEED_VARIABLE", "KillRounds", "RoundKind"]
 
 SEED_VARIABLE = "MIEN_KILL_SEED"
 """Environment variable that repeats the choices of an earlier run."""
@@ -28,11 +33,36 @@ SEED_VARIABLE = "MIEN_KILL_SEED"
 WORKER_COUNT = 4
 LOAD_TIME_MAX_S = 0.8
 BUILD_TIME_MAX_S = 5.0
+STEP_TIME_MAX_S = 4.0
 PAGE_SIZE = 1000
 SIMILARITY_TOLERANCE = 1e-5
 
-INDEX_SETTINGS = ("index.flat_rows_min=300", "index.flat_bytes_max=1", "index.tail_rows_max=200")
+INDEX_SETTINGS = ("index.flat_rows_min=300", "index.flat_bytes_max=1", "index.tail_rows_max=50")
 """A gallery of more than 300 faces gets an index."""
+
+
+class RoundKind(enum.Enum):
+    """What a round's kill waits for."""
+
+    TIME = "a random moment"
+    BUILD = "a build of the index"
+    STEP = "a named step"
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A named step at which the server kills itself, the last of up to `passes_max` times that it gets there."""
+
+    step: str
+    passes_max: int = 1
+
+    def at(self, choices: random.Random) -> str:
+        """As the environment variable says it."""
+        return f"{self.step}:{choices.randint(1, self.passes_max)}"
+
+
+# Commits come by the hundred in a round, seals by the dozen.
+CRASHES = [Crash(step, 50) for step in COMMIT_STEPS] + [Crash(step, 2) for step in INDEX_STEPS]
 
 
 class KillRounds:
@@ -48,28 +78,50 @@ class KillRounds:
         self._seed = seed
         self._choices = random.Random(seed)
         self._round = 0
+        self._crashes = itertools.cycle(self._choices.sample(CRASHES, len(CRASHES)))
         self.workers = [Worker(f"w{number}") for number in range(WORKER_COUNT)]
         self.pending_count = 0
         """Writes that were under way at a kill."""
         self.builds_killed = 0
+        self.steps_reached: Counter[str] = Counter()
+        """Rounds in which the server killed itself, by step."""
+        self.steps_missed: Counter[str] = Counter()
+        """Rounds that ended before the server came to the step."""
 
-    def run_round(self, *, builds_index: bool) -> None:
+    def run_round(self, kind: RoundKind) -> None:
         """Start, compare with what is known, load, kill."""
         self._round += 1
-        server = ServerProcess(self._data, *(INDEX_SETTINGS if builds_index else ()))
+        crash_at = next(self._crashes).at(self._choices) if kind is RoundKind.STEP else ""
+        has_index = kind is not RoundKind.TIME
+        settings = INDEX_SETTINGS if has_index else ()
+        server = ServerProcess(self._data, *settings)
         try:
             self._compare(server)
+            if crash_at:
+                # Comparing writes too, and must not be cut off.
+                server.kill()
+                server = ServerProcess(self._data, *settings, crash_at=crash_at)
             with ThreadPoolExecutor(WORKER_COUNT) as threads:
                 runs = [
                     threads.submit(worker.run, server.address, f"{self._seed}-{self._round}-{worker.name}")
                     for worker in self.workers
+                    if server.address
                 ]
                 try:
-                    self._wait_for_the_moment(server, builds_index=builds_index)
+                    match kind:
+                        case RoundKind.TIME:
+                            time.sleep(self._choices.uniform(0.02, LOAD_TIME_MAX_S))
+                        case RoundKind.BUILD:
+                            self._wait_for_the_build(server)
+                        case RoundKind.STEP:
+                            self._wait_for_the_step(server, crash_at)
                 finally:
                     server.kill()
             for run in runs:
                 run.result()
+        except BaseException:
+            print(f"round {self._round}, {kind.value} {crash_at}; again with {SEED_VARIABLE}={self._seed}")
+            raise
         finally:
             server.kill()
         self.pending_count += sum(len(worker.pending) for worker in self.workers)
@@ -86,16 +138,26 @@ class KillRounds:
         """What the rounds so far came to."""
         write_count = sum(worker.write_count for worker in self.workers)
         face_count = sum(len(worker.faces) for worker in self.workers)
+        search_count = sum(worker.search_count for worker in self.workers)
         return (
-            f"{write_count} writes answered, {self.pending_count} under way at a kill, {self.builds_killed} builds "
-            f"killed, {face_count} faces now"
+            f"{write_count} writes answered, {self.pending_count} under way at a kill, {search_count} searches right, "
+            f"{self.builds_killed} builds killed, killed at {self.steps_reached.total()} steps "
+            f"({len(self.steps_reached)} different; {self.steps_missed.total()} rounds ended before), "
+            f"{face_count} faces now"
         )
 
-    def _wait_for_the_moment(self, server: ServerProcess, *, builds_index: bool) -> None:
-        """Let the workers write for a while; with an index build, until that has come to some point."""
-        if not builds_index:
-            time.sleep(self._choices.uniform(0.02, LOAD_TIME_MAX_S))
-            return
+    def _wait_for_the_step(self, server: ServerProcess, crash_at: str) -> None:
+        """Let the workers write until the server has killed itself at the step, if it comes to that."""
+        end_s = time.monotonic() + STEP_TIME_MAX_S
+        while not server.has_ended and time.monotonic() < end_s:
+            time.sleep(0.01)
+        if server.has_ended:
+            self.steps_reached[crash_at.partition(":")[0]] += 1
+        else:
+            self.steps_missed[crash_at.partition(":")[0]] += 1
+
+    def _wait_for_the_build(self, server: ServerProcess) -> None:
+        """Let the workers write until an index build has come to some point."""
         share = self._choices.uniform(0.0, 1.05)
         with server.client() as client:
             operation = client.rebuild_index(GALLERY)
@@ -115,7 +177,7 @@ class KillRounds:
                 return
             found = _listed_faces(client)
             for worker in self.workers:
-                worker.settle(found, client)
+                worker.settle(found, _display_names(client), client)
             found = _listed_faces(client)
             known = {face_id: face for worker in self.workers for face_id, face in worker.faces.items()}
             assert sorted(known.keys() - found.keys()) == [], "acknowledged faces are lost"
@@ -133,6 +195,10 @@ class KillRounds:
         newest = max(worker.revision for worker in self.workers)
         gallery = client.get_gallery(GALLERY, min_revision=newest)
         assert (gallery.face_count, gallery.identity_count) == (len(known), len(listed))
+
+        names = {identity_id: name for worker in self.workers for identity_id, name in worker.names.items()}
+        shown = _display_names(client)
+        assert {identity_id: shown[identity_id] for identity_id in names} == names, "acknowledged names are lost"
 
     def _compare_searches(self, client: Client, known: Faces) -> None:
         face_ids = list(known)
@@ -165,6 +231,10 @@ class KillRounds:
             return operation.create_time is not None and operation.create_time < start_time
 
         assert [one.name for one in client.list_operations() if is_older(one) and not one.is_done] == []
+
+
+def _display_names(client: Client) -> dict[str, str]:
+    return {one.id: one.display_name for one in client.list_identities(GALLERY, page_size=PAGE_SIZE)}
 
 
 def _listed_faces(client: Client) -> dict[str, KnownFace]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mien_client import Client, EnrollItem, EnrollRows, Unavailable
+from mien_client import Client, Decision, DecisionPolicy, Effort, EnrollItem, EnrollRows, Unavailable
 from tests.server_processes import connect
 from tests.unit_rows import Rows, unit_rows
 
@@ -21,6 +21,7 @@ SHARED_IDENTITY_COUNT = 4
 FACES_EACH_MAX = 400
 """Above it a worker deletes more than it enrols."""
 VECTOR_TOLERANCE = 1e-6
+SIMILARITY_TOLERANCE = 1e-5
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,12 +45,14 @@ class Write:
     Attributes:
         faces: every face that it touches, as it leaves them; None: deleted.
         identities: the identities that it makes (True) or deletes (False).
+        names: display names that it gives.
         send: sends it and answers with the revision; the same request id each time.
     """
 
     faces: Mapping[str, KnownFace | None]
     identities: Mapping[str, bool]
     send: Callable[[Client], int]
+    names: Mapping[str, str] = field(default_factory=dict)
 
 
 def leaves(faces: Mapping[str, KnownFace | None], found: Faces) -> bool:
@@ -63,17 +66,27 @@ def leaves(faces: Mapping[str, KnownFace | None], found: Faces) -> bool:
     return True
 
 
+def _are_named(wanted: Mapping[str, str], names: Mapping[str, str]) -> bool:
+    return all(names.get(identity_id) == name for identity_id, name in wanted.items())
+
+
 @dataclass
 class Worker:
-    """Writes until the server is gone; `faces` and `identities` are what was acknowledged."""
+    """Writes until the server is gone; `faces`, `identities` and `names` are what was acknowledged.
+
+    Between writes it searches for what it has written: an answer must show every acknowledged write, and name the right
+    person.
+    """
 
     name: str
     faces: dict[str, KnownFace] = field(default_factory=dict)
     identities: set[str] = field(default_factory=set)
+    names: dict[str, str] = field(default_factory=dict)
     gone: list[Rows] = field(default_factory=list)
     pending: list[Write] = field(default_factory=list)
     revision: int = 0
     write_count: int = 0
+    search_count: int = 0
     _choices: random.Random = field(default_factory=random.Random)
     _made_count: int = 0
 
@@ -89,8 +102,17 @@ class Worker:
 
     def _step(self, client: Client) -> None:
         is_full = len(self.faces) > FACES_EACH_MAX
-        kinds = [self._enroll_items, self._move, self._delete_faces, self._delete_identity, self._stream]
-        weights = [2, 3, 3, 6, 0] if is_full else [6, 3, 1, 1, 3]
+        kinds = [
+            self._enroll_items,
+            self._move,
+            self._delete_faces,
+            self._delete_identity,
+            self._stream,
+            self._rename,
+            self._search,
+            self._identify,
+        ]
+        weights = [2, 3, 3, 6, 0, 1, 2, 2] if is_full else [6, 3, 1, 1, 3, 1, 2, 2]
         self._choices.choices(kinds, weights)[0](client)
 
     def _send(self, client: Client, write: Write) -> None:
@@ -118,15 +140,24 @@ class Worker:
                 self.identities.add(identity_id)
             else:
                 self.identities.discard(identity_id)
+                self.names.pop(identity_id, None)
+        self.names.update(write.names)
 
-    def settle(self, found: Faces, client: Client) -> None:
-        """Decide for each write under way whether it is there, and send it again: it must have happened once."""
+    def settle(self, found: Faces, names: Mapping[str, str], client: Client) -> None:
+        """Decide for each write under way whether it is there, and send it again: it must have happened once.
+
+        Args:
+            found: every face that is there.
+            names: the display name of every identity that is there.
+        """
         before = {face_id: self.faces.get(face_id) for write in self.pending for face_id in write.faces}
         fates = []
         for write in self.pending:
-            is_there = leaves(write.faces, found)
+            names_before = {one: self.names.get(one, "") for one in write.names}
+            is_there = leaves(write.faces, found) and _are_named(write.names, names)
             is_absent = leaves({face_id: before[face_id] for face_id in write.faces}, found)
-            assert is_there != is_absent, f"a write of {len(write.faces)} faces is half there"
+            is_absent = is_absent and _are_named(names_before, names)
+            assert is_there != is_absent, f"a write of {len(write.faces)} faces, {write.names} is half there"
             fates.append(is_there)
         assert fates == sorted(fates, reverse=True), f"batches of one stream are there out of order: {fates}"
         while self.pending:
@@ -240,6 +271,50 @@ class Worker:
             return deleted.revision
 
         self._send(client, Write(dict.fromkeys(faces), {chosen: False}, send))
+
+    def _rename(self, client: Client) -> None:
+        own = sorted(one for one in self.identities if one.startswith(self.name))
+        if not own:
+            return
+        chosen, name, request_id = self._choices.choice(own), self._new_name("name"), self._new_name("request")
+
+        def send(client: Client) -> int:
+            return client.update_identity(GALLERY, chosen, display_name=name, request_id=request_id).revision
+
+        self._send(client, Write({}, {}, send, {chosen: name}))
+
+    # --- reads --------------------------------------------------------------------------------------------------
+
+    def _search(self, client: Client) -> None:
+        """A face that is there is found, one that was deleted is not, and each has the right person."""
+        for face_id in self._choices.sample(sorted(self.faces), min(len(self.faces), 3)):
+            face = self.faces[face_id]
+            answer = client.search_faces(GALLERY, embeddings=face.vector, k=3, min_revision=self.revision)
+            best = answer.embeddings[0].neighbors[0]
+            assert (best.face_id, best.identity_id) == (face_id, face.identity_id)
+            assert abs(best.similarity - 1.0) < SIMILARITY_TOLERANCE
+            self.search_count += 1
+        for vector in self.gone[-2:]:
+            answer = client.search_faces(GALLERY, embeddings=vector, k=1, min_revision=self.revision)
+            assert all(one.similarity < 1.0 - SIMILARITY_TOLERANCE for one in answer.embeddings[0].neighbors)
+            self.search_count += 1
+
+    def _identify(self, client: Client) -> None:
+        """Somebody's very face is identified as that person, under the name given last."""
+        own = sorted(face_id for face_id, face in self.faces.items() if face.identity_id.startswith(self.name))
+        for face_id in self._choices.sample(own, min(len(own), 3)):
+            face = self.faces[face_id]
+            answer = client.identify(
+                GALLERY,
+                embeddings=face.vector,
+                policy=DecisionPolicy(similarity=0.99),
+                effort=Effort(exact=True),
+                min_revision=self.revision,
+            )
+            match = answer.embeddings[0].candidates[0]
+            assert answer.embeddings[0].decision is Decision.MATCH
+            assert (match.identity_id, match.display_name) == (face.identity_id, self.names.get(face.identity_id, ""))
+            self.search_count += 1
 
 
 def _enrolment(faces: Mapping[str, KnownFace], send: Callable[[Client], int]) -> Write:

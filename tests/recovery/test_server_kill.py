@@ -13,12 +13,12 @@ import pytest
 from PIL import Image
 
 from mien_client import OperationState, row_batches
-from tests.recovery.kill_rounds import SEED_VARIABLE, KillRounds
+from tests.recovery.kill_rounds import SEED_VARIABLE, KillRounds, RoundKind
 from tests.server_processes import ServerProcess
 from tests.unit_rows import unit_rows
 
 ROUND_COUNT = 20
-INDEX_ROUND_EVERY = 3
+KINDS = (RoundKind.BUILD, RoundKind.TIME, RoundKind.STEP, RoundKind.STEP, RoundKind.TIME, RoundKind.STEP)
 ORPHAN_TIME_MAX_S = 30.0
 
 
@@ -31,11 +31,12 @@ def test_a_killed_server_loses_no_answered_write(store_path: Path) -> None:
     print(f"again with {SEED_VARIABLE}={seed}")
     rounds = KillRounds(store_path, seed)
     for number in range(1, ROUND_COUNT + 1):
-        rounds.run_round(builds_index=number % INDEX_ROUND_EVERY == 0)
+        rounds.run_round(KINDS[number % len(KINDS)])
     rounds.finish()
-    print(rounds.report())
+    print(rounds.report(), dict(rounds.steps_reached), dict(rounds.steps_missed))
     assert rounds.pending_count
     assert rounds.builds_killed
+    assert rounds.steps_reached
 
 
 def grey_picture() -> bytes:

@@ -163,6 +163,7 @@ def test_results_are_plain_data() -> None:
         "update_time": None,
         "etag": "e1",
         "revision": 3,
+        "expire_time": None,
     }
     assert document[1:4] == ["MATCH", "0f", [1.0, 1.0]]
     with pytest.raises(TypeError, match="object has no JSON form"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import grpc
 import pytest
@@ -71,8 +72,10 @@ def test_streams_are_not_replayed_by_grpc() -> None:
     assert "retryPolicy" not in streams
 
 
-@pytest.mark.parametrize("options", [{"attempts_max": 0}, {"attempts_max": 6}, {"timeout_s": 0}])
-def test_options_out_of_range_are_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options", [{"attempts_max": 0}, {"attempts_max": 6}, {"timeout_s": 0}, {"client_id": "line\n"}]
+)
+def test_options_out_of_range_are_refused(options: dict[str, Any]) -> None:
     """A number that gRPC would silently change is a ValueError."""
     with pytest.raises(ValueError, match="give"):
         ClientOptions(**options)  # type: ignore[arg-type]

@@ -13,10 +13,12 @@ from mien.v1 import gallery_service_pb2 as galleries_v1
 from mien.v1 import recognition_service_pb2 as recognition_v1
 from mien_client import Client, ClientOptions, EnrollAck, EnrollRows, NotFound, ServerFailure, Unavailable, row_batches
 from mien_client._wire import encode
-from tests.client_support import FakeService, client_of, rich_status
+from tests.client_support import FakeService, client_of, refuse, rich_status
 
 Requests = Iterator[galleries_v1.StreamEnrollRequest]
 Acks = Iterator[galleries_v1.StreamEnrollResponse]
+
+IDLE = rich_status(grpc.StatusCode.UNAVAILABLE, "idle", reason="STREAM_IDLE", retry_after_s=0.01)
 
 
 def rows(count: int) -> list[EnrollRows]:
@@ -70,6 +72,46 @@ def test_a_stream_that_never_answers_again_is_given_up() -> None:
         with pytest.raises(Unavailable):
             acks.extend(client.stream_enroll("people", rows(9)))
     assert len(ledger.sequences) == 3
+
+
+def test_a_stream_ended_for_idleness_is_opened_again_as_often_as_it_takes() -> None:
+    """A server that takes an idle stream's place is no failure, however often it does."""
+    ended: list[int] = []
+
+    def enroll(requests: Requests, context: grpc.ServicerContext) -> Acks:
+        if len(ended) < 4:
+            ended.append(1)
+            refuse(context, IDLE)
+        for request in requests:
+            yield galleries_v1.StreamEnrollResponse(sequence=request.sequence, enrolled_count=1)
+
+    options = ClientOptions(attempts_max=2, initial_backoff_s=0.01)
+    with client_of(FakeService(StreamEnroll=enroll), options) as client:
+        assert [ack.batch for ack in client.stream_enroll("people", rows(3))] == [0, 1, 2]
+    assert len(ended) == 4
+
+
+def test_streams_and_calls_say_who_calls() -> None:
+    """A client with an id sends it with every call and every stream."""
+    seen: list[tuple[str, str | bytes]] = []
+
+    def noted(context: grpc.ServicerContext) -> None:
+        seen.extend((key, value) for key, value in context.invocation_metadata() if key == "mien-client-id")
+
+    def enroll(requests: Requests, context: grpc.ServicerContext) -> Acks:
+        noted(context)
+        for request in requests:
+            yield galleries_v1.StreamEnrollResponse(sequence=request.sequence, enrolled_count=1)
+
+    def get(_: galleries_v1.GetGalleryRequest, context: grpc.ServicerContext) -> galleries_v1.GetGalleryResponse:
+        noted(context)
+        return galleries_v1.GetGalleryResponse()
+
+    service = FakeService(StreamEnroll=enroll, GetGallery=get)
+    with client_of(service, ClientOptions(client_id="door-3")) as client:
+        assert len(list(client.stream_enroll("people", rows(1)))) == 1
+        client.get_gallery("people")
+    assert seen == [("mien-client-id", "door-3")] * 2
 
 
 def test_answers_given_before_a_stream_failed_are_kept() -> None:

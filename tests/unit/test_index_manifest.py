@@ -10,7 +10,15 @@ from typing import Any
 import pytest
 
 from mien_server.index import GenerationRefused, LadderStep, Manifest
-from mien_server.index.manifest import MANIFEST_FILE_NAME, FileDigest, Segment, Stage, Staging, read_manifest
+from mien_server.index.manifest import (
+    MANIFEST_FILE_NAME,
+    FileDigest,
+    Segment,
+    Stage,
+    Staging,
+    read_manifest,
+    sealed_text,
+)
 from mien_server.records.policies import IndexCode
 
 MANIFEST = Manifest(
@@ -72,7 +80,8 @@ def test_short_lists_grow_with_the_gallery() -> None:
     [
         {"manifest_version": 0},
         {"manifest_version": 2},
-        {"manifest_version": 4},
+        {"manifest_version": 3},
+        {"manifest_version": 5},
         {"live_rows": 301},
         {"live_rows": 0},
         {"lists": 0},
@@ -90,6 +99,8 @@ def test_short_lists_grow_with_the_gallery() -> None:
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"step": 2}]},
         {"ladder": [asdict(MANIFEST.ladder[0]) | {"rank1_agreement": 1.5}]},
         {"staging": {"first": {"lists": 1, "rescored": 1}}},
+        {"staging": STAGING | {"standard_error": float("nan")}},
+        {"relaxed_stagings": [STAGING, STAGING | {"stop_similarity": 1.5}]},
         {"staging": STAGING | {"stop_similarity": float("nan")}},
         {"staging": STAGING | {"stop_similarity": 1.5}},
         {"staging": STAGING | {"undecided": 1.5}},
@@ -101,10 +112,23 @@ def test_short_lists_grow_with_the_gallery() -> None:
 def test_a_manifest_that_contradicts_itself_is_refused(tmp_path: Path, change: dict[str, Any]) -> None:
     """Another version, impossible numbers, unknown and missing fields: each is refused with a message."""
     fields = json.loads(MANIFEST.to_json()) | change
-    (tmp_path / MANIFEST_FILE_NAME).write_text(json.dumps(fields), encoding="utf-8")
+    del fields["checksum"]
+    (tmp_path / MANIFEST_FILE_NAME).write_text(sealed_text(fields), encoding="utf-8")
     with pytest.raises(GenerationRefused) as caught:
         read_manifest(tmp_path)
     assert caught.value.reason == "GENERATION_REFUSED"
+
+
+def test_a_manifest_with_a_changed_byte_is_refused(tmp_path: Path) -> None:
+    """Whatever byte is changed, the manifest is refused, or says what it said."""
+    text = MANIFEST.to_json().encode()
+    path = tmp_path / MANIFEST_FILE_NAME
+    for place in range(len(text)):
+        path.write_bytes(text[:place] + bytes([text[place] ^ 1]) + text[place + 1 :])
+        try:
+            assert read_manifest(tmp_path) == MANIFEST
+        except GenerationRefused:
+            continue
 
 
 @pytest.mark.parametrize("text", [b"", b"[]", b"{", b"\xff\xfe", b"null", b" " * ((1 << 20) + 1)])

@@ -142,6 +142,20 @@ def test_stages_are_taken_where_they_meet_the_target_for_less(effort: EffortChoi
     assert choose_staging(MANIFEST, effort, choose_step(MANIFEST, effort)) is None
 
 
+@pytest.mark.parametrize(
+    ("target", "taken"), [(0.98, 0), (0.99, 0), (0.994, 1), (0.995, 1), (0.9979, 2), (0.999, 2), (0.9999, None)]
+)
+def test_a_lower_target_gets_the_cheapest_stages_that_surely_meet_it(target: float, taken: int | None) -> None:
+    """Stages that seem to meet a target count only where two standard errors less would do as well."""
+    stagings = [
+        replace(STAGING, rank1_agreement=agreement, standard_error=0.001, milliseconds=milliseconds)
+        for agreement, milliseconds in ((0.9925, 0.1), (0.998, 0.15))
+    ]
+    manifest = replace(STAGED, relaxed_stagings=tuple(stagings))
+    chosen = choose_staging(manifest, effort := EffortChoice(recall_target=target), choose_step(manifest, effort))
+    assert chosen == (None if taken is None else manifest.stagings[taken])
+
+
 def test_stages_spare_exact_search() -> None:
     """Where no step met the target but the stages did, they are taken."""
     manifest = replace(STAGED, ladder=LADDER[:1])
@@ -200,10 +214,23 @@ def test_codes_share_components_evenly(dimension: int, coarse: int, fine: int) -
     assert dimension % coarse == 0 == dimension % fine
 
 
+@pytest.mark.parametrize(
+    ("dimension", "names"),
+    [
+        (1024, ["PCAR256,IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
+        (256, ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
+        (97, ["IVF256,PQ97x4fs", "IVF256,PQ97x4fs residual"]),
+    ],
+)
+def test_coarse_codes_are_made_of_few_directions(dimension: int, names: list[str]) -> None:
+    """Where a coarse code would be of more than four components, vectors are projected first."""
+    assert [one.name for one in candidate_specifications(IndexCode.PQ_FASTSCAN, dimension, 200_000)] == names
+
+
 def test_the_layouts_tried_start_with_the_fastest() -> None:
     """Shorter codes come before longer ones, residuals after, 8 bits last and only where the code is automatic."""
     names = [each.name for each in candidate_specifications(IndexCode.AUTOMATIC, 512, 200_000)]
-    assert names == ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual", "IVF256,SQ8"]
+    assert names == ["PCAR256,IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual", "IVF256,SQ8"]
     assert len(candidate_specifications(IndexCode.PQ_FASTSCAN, 512, 200_000)) == 3
     assert [each.name for each in candidate_specifications(IndexCode.SCALAR_8BIT, 512, 200_000)] == ["IVF256,SQ8"]
 

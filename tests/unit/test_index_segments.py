@@ -11,7 +11,7 @@ import pytest
 from benchmarks.generators import face512
 from mien_server.errors import InternalError
 from mien_server.index import Generation, GenerationRefused, load_generation, measured_again, seal, search
-from mien_server.index.faiss_adapter import CodeSpecification, Quantizer, train_centroids, train_quantizer
+from mien_server.index.faiss_adapter import CodeSpecification, Projection, Quantizer, train_centroids, train_quantizer
 from mien_server.index.measurement import Measurement
 from mien_server.index.segments import SegmentedIndex, first_to_merge
 from mien_server.records.policies import IndexCode
@@ -40,9 +40,13 @@ def vectors() -> Float32Array:
     return POPULATION.gallery(ROW_COUNT).vectors
 
 
-def quantizer_of(vectors: Float32Array, subquantizers: int, *, residual: bool, lists: int = 8) -> Quantizer:
-    centroids = train_centroids(vectors, lists, 1, 1)
-    return train_quantizer(CodeSpecification(lists, subquantizers, residual), vectors, centroids)
+def quantizer_of(
+    vectors: Float32Array, subquantizers: int, *, residual: bool, lists: int = 8, directions: int = 0
+) -> Quantizer:
+    projection = Projection.leading(vectors, directions, 1) if directions else None
+    sample = vectors if projection is None else projection.of(vectors, 1)
+    specification = CodeSpecification(lists, subquantizers, residual, directions)
+    return train_quantizer(specification, sample, train_centroids(sample, lists, 1, 1), projection)
 
 
 def segments_of(quantizer: Quantizer, vectors: Float32Array, ends: list[int]) -> SegmentedIndex:
@@ -54,13 +58,15 @@ def segments_of(quantizer: Quantizer, vectors: Float32Array, ends: list[int]) ->
     return SegmentedIndex(quantizer, segments)
 
 
-@pytest.mark.parametrize(("subquantizers", "residual"), [(16, False), (16, True), (0, False)])
+@pytest.mark.parametrize(
+    ("subquantizers", "residual", "directions"), [(16, False, 0), (16, True, 0), (0, False, 0), (16, False, 32)]
+)
 @pytest.mark.parametrize("is_filtered", [False, True])
 def test_segments_find_what_one_list_does(
-    vectors: Float32Array, subquantizers: int, *, residual: bool, is_filtered: bool
+    vectors: Float32Array, subquantizers: int, directions: int, *, residual: bool, is_filtered: bool
 ) -> None:
     """Whatever the code and however rows are split, the best by their codes are the same, ties aside."""
-    quantizer = quantizer_of(vectors, subquantizers, residual=residual)
+    quantizer = quantizer_of(vectors, subquantizers, residual=residual, directions=directions)
     one = segments_of(quantizer, vectors, [ROW_COUNT])
     several = segments_of(quantizer, vectors, [2500, 2501, 3500, ROW_COUNT])
     assert (several.size, several.lists, several.dimension) == (ROW_COUNT, 8, DIMENSION)
@@ -79,11 +85,14 @@ def test_segments_find_what_one_list_does(
         assert (np.diff(is_padding.astype(int), axis=1) >= 0).all(), "padding ends a probe's candidates"
 
 
-def test_lists_survive_the_disk_and_merging(vectors: Float32Array, tmp_path: Path) -> None:
+@pytest.mark.parametrize("directions", [0, 32])
+def test_lists_survive_the_disk_and_merging(vectors: Float32Array, tmp_path: Path, directions: int) -> None:
     """Lists written, read, merged and thinned out hold just the rows that they should."""
-    quantizer = quantizer_of(vectors, 16, residual=False)
+    quantizer = quantizer_of(vectors, 16, residual=False, directions=directions)
     quantizer.write(tmp_path / "quantizer")
     again = Quantizer.read(tmp_path / "quantizer")
+    assert (again.dimension, again.lists) == (DIMENSION, 8)
+    np.testing.assert_array_equal(again.projected(vectors[:9], 1), quantizer.projected(vectors[:9], 1))
     for name, first, last in (("a", 0, 1000), ("b", 1000, 1700)):
         lists = quantizer.writer()
         lists.add(vectors[first:last], np.arange(first, last), 1)
@@ -98,6 +107,16 @@ def test_lists_survive_the_disk_and_merging(vectors: Float32Array, tmp_path: Pat
     assert sorted(found[found >= 0].tolist()) == np.flatnonzero(is_kept).tolist()
     with pytest.raises(InternalError):
         again.read_lists(tmp_path / "quantizer")
+
+
+def test_a_projection_keeps_what_rows_have_most_of(vectors: Float32Array) -> None:
+    """Lengths and products along the leading directions are kept, and spread over what is left of the vector."""
+    whole, half = (Projection.leading(vectors, count, 1) for count in (DIMENSION, DIMENSION // 2))
+    np.testing.assert_allclose(np.linalg.norm(whole.of(vectors, 1), axis=1), 1, atol=1e-5)
+    held = np.sum(half.of(vectors, 1) ** 2, axis=0)
+    leading = np.sort(np.linalg.eigvalsh(vectors.T @ vectors))[-(DIMENSION // 2) :]
+    assert np.sum(held) == pytest.approx(np.sum(leading), rel=1e-4)
+    assert np.max(held) < 0.2 * np.sum(held)
 
 
 @pytest.mark.parametrize(

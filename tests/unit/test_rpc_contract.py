@@ -8,12 +8,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
-
 from mien.v1 import gallery_service_pb2, operations_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.config.limits import Limits
 from mien_server.records.faces import ImageStatus
-from mien_server.rpc.absent import ABSENT_FIELDS, ABSENT_METHODS, absent_features
+from mien_server.rpc.absent import ABSENT_METHODS, absent_features
 from mien_server.rpc.methods.table import SERVICES, STREAM_METHODS, UNARY_METHODS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -45,28 +43,9 @@ def test_streams_are_those_of_the_contract() -> None:
     assert streaming == STREAM_METHODS.keys()
 
 
-def _fields(message: Descriptor) -> Iterator[FieldDescriptor]:
-    yield from message.fields
-    for nested in message.nested_types:
-        yield from _fields(nested)
-
-
-def test_fields_not_enforced_are_absent() -> None:
-    """Every field that the contract calls "not enforced" by its name is in the table of absences."""
-    files = (gallery_service_pb2, recognition_service_pb2, operations_service_pb2, types_pb2)
-    messages = [message for file in files for message in file.DESCRIPTOR.message_types_by_name.values()]
-    named = {
-        field.full_name
-        for message in messages
-        for field in _fields(message)
-        if field.name in {"expire_time", "default_time_to_live"}
-    }
-    assert ABSENT_FIELDS.keys() == named
-
-
 def test_server_info_lists_every_absence() -> None:
     """GetServerInfo and the refusals come from one table."""
-    assert {feature.name for feature in absent_features()} == ABSENT_METHODS.keys() | ABSENT_FIELDS.keys()
+    assert {feature.name for feature in absent_features()} == ABSENT_METHODS.keys()
 
 
 def test_limits_of_the_contract_are_the_servers() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, cast
 
 import grpc
@@ -13,10 +14,13 @@ from google.protobuf.message import Message
 from google.protobuf.wrappers_pb2 import StringValue
 from google.rpc import status_pb2
 
+from mien_server.config.limits import Limits
 from mien_server.engine import Engine
 from mien_server.errors import Cancelled, DeadlineExceeded, MienError, Overloaded, Unavailable
 from mien_server.rpc.gate import Call, Gate
-from mien_server.rpc.handlers import Method, handlers_of_service, unary_handler
+from mien_server.rpc.handlers import Admission, Method, handlers_of_service, unary_handler
+from mien_server.rpc.patience import Patience, PatienceLimits
+from mien_server.rpc.turnstile import Turnstile
 
 METHOD = Method("test.Service.Do", StringValue)
 Do = Callable[[StringValue, Call], Message]
@@ -27,16 +31,20 @@ def serve() -> Iterator[Callable[[Do], Any]]:
     """Serves one method on loopback; answers a function that calls it with a text."""
     servers: list[grpc.Server] = []
     channels: list[grpc.Channel] = []
+    watchers: list[Patience] = []
 
     def start(do: Do) -> Any:
         gate = Gate(1)
-        gate.open(cast("Engine", object()))
+        gate.open(cast("Engine", SimpleNamespace(limits=Limits())))
         server = grpc.server(ThreadPoolExecutor(4))
-        server.add_generic_rpc_handlers((handlers_of_service("test.Service", {"Do": unary_handler(METHOD, do, gate)}),))
+        patience = Patience(PatienceLimits(), lambda: False)
+        handlers = {"Do": unary_handler(METHOD, do, Admission(gate, patience, Turnstile(1, 1)))}
+        server.add_generic_rpc_handlers((handlers_of_service("test.Service", handlers),))
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])
         servers.append(server)
+        watchers.append(patience)
         channels.append(channel)
         return channel.unary_unary("/test.Service/Do", StringValue.SerializeToString, StringValue.FromString)
 
@@ -45,6 +53,8 @@ def serve() -> Iterator[Callable[[Do], Any]]:
         channel.close()
     for server in servers:
         server.stop(None).wait()
+    for patience in watchers:
+        patience.close()
 
 
 def _works_until_stopped(seen: list[MienError], stopped: threading.Event) -> Do:
@@ -104,22 +114,22 @@ def test_a_call_without_deadline_has_none(serve: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "pushback"),
+    ("error", "shortest_ms", "longest_ms"),
     [
-        (Overloaded("busy", retry_after_s=0.25), "250"),
-        (Unavailable("starting", reason="STARTING"), "1000"),
-        (Unavailable("no weights", reason="RECIPE_UNAVAILABLE"), "-1"),
+        (Overloaded("busy", retry_after_s=0.25), 250, 313),
+        (Unavailable("starting", reason="STARTING"), 1000, 1250),
+        (Unavailable("no weights", reason="RECIPE_UNAVAILABLE"), -1, -1),
     ],
 )
-def test_retries_are_told_when_to_come_back(serve: Any, error: MienError, pushback: str) -> None:
-    """gRPC's own retries are told after how long to try again, or that it is no use."""
+def test_retries_are_told_when_to_come_back(serve: Any, error: MienError, shortest_ms: int, longest_ms: int) -> None:
+    """gRPC's own retries are told after how long to try again, not all the same, or that it is no use."""
 
     def do(_: StringValue, __: Call) -> Message:
         raise error
 
     with pytest.raises(grpc.RpcError) as caught:
         serve(do)(StringValue())
-    assert dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"] == pushback
+    assert shortest_ms <= int(dict(caught.value.trailing_metadata())["grpc-retry-pushback-ms"]) <= longest_ms
 
 
 def test_a_defect_is_logged_with_the_id_that_the_caller_gets(serve: Any, caplog: pytest.LogCaptureFixture) -> None:

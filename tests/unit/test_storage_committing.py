@@ -1,4 +1,4 @@
-"""A commit that LMDB reports as failed: lost, kept all the same, or unknown. Its disk errors cannot be staged."""
+"""A commit that LMDB reports as failed: lost, kept all the same, or unknown; tests/recovery stages the disk's part."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from pathlib import Path
 import lmdb
 import pytest
 
-from mien_server.errors import Unavailable
-from mien_server.storage.committing import OUTCOME_UNKNOWN, commit
+from mien_server.storage.committing import OUTCOME_UNKNOWN, OutcomeUnknown, commit
+from mien_server.storage.snapshots import SnapshotContent
+
+CONTENT = SnapshotContent(1, 1, {}, {})
 
 
 class FailingTransaction:
@@ -53,18 +55,19 @@ def put(environment: lmdb.Environment, *, is_kept: bool) -> FailingTransaction:
 def test_a_commit_that_was_lost_is_an_error(environment: lmdb.Environment) -> None:
     """When LMDB's newest commit is an older one, the write failed."""
     with pytest.raises(lmdb.DiskError):
-        commit(environment, put(environment, is_kept=False))  # type: ignore[arg-type]
+        commit(environment, put(environment, is_kept=False), CONTENT)  # type: ignore[arg-type]
 
 
 def test_a_commit_that_was_kept_is_done(environment: lmdb.Environment) -> None:
     """When LMDB's newest commit is this one, the write is durable and must be answered as such."""
-    commit(environment, put(environment, is_kept=True))  # type: ignore[arg-type]
+    commit(environment, put(environment, is_kept=True), CONTENT)  # type: ignore[arg-type]
     with environment.begin() as transaction:
         assert transaction.get(b"key") == b"value"
 
 
 def test_a_commit_of_unknown_outcome_says_so(environment: lmdb.Environment) -> None:
     """When LMDB answers nothing any more, nobody claims that the write was kept or lost."""
-    with pytest.raises(Unavailable) as refused:
-        commit(SilentEnvironment(), put(environment, is_kept=True))  # type: ignore[arg-type]
+    with pytest.raises(OutcomeUnknown) as refused:
+        commit(SilentEnvironment(), put(environment, is_kept=True), CONTENT)  # type: ignore[arg-type]
     assert refused.value.reason == OUTCOME_UNKNOWN
+    assert refused.value.content is CONTENT

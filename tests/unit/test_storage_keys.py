@@ -35,6 +35,10 @@ def test_every_key_is_decoded_to_what_was_encoded(
     assert keys.decode_name(keys.encode_name(text, "name", 256)) == text
     assert keys.decode_request_time(keys.encode_request_time(first, text)) == (first, text)
     assert keys.decode_purge(keys.encode_purge(gallery)) == gallery
+    expiry = keys.encode_expiry(gallery, first, keys.EXPIRY_IDENTITY, second)
+    assert keys.decode_expiries([expiry]).tolist() == [(gallery, first, keys.EXPIRY_IDENTITY, second)]
+    assert keys.decode_expiry_time(expiry) == first
+    assert keys.encode_expiry_time(gallery, first) <= expiry
 
 
 @given(galleries, st.lists(st.tuples(numbers, numbers), max_size=20))
@@ -45,6 +49,13 @@ def test_many_keys_are_the_single_ones(gallery: int, pairs: list[tuple[int, int]
     assert many == [keys.encode_pair(gallery, first, second) for first, second in pairs]
     assert keys.encode_numbered_many(gallery, firsts) == [keys.encode_numbered(gallery, first) for first in firsts]
     assert keys.decode_trailing_numbers(many).tolist() == seconds
+    expiries = keys.encode_expiry_many(gallery, firsts, keys.EXPIRY_FACE, seconds)
+    assert keys.decode_expiries(expiries)["time_us"].tolist() == firsts
+    assert sorted(expiries) == keys.encode_expiry_many(gallery, *_columns(sorted(pairs)))
+
+
+def _columns(pairs: list[tuple[int, int]]) -> tuple[list[int], int, list[int]]:
+    return [time_us for time_us, _ in pairs], keys.EXPIRY_FACE, [number for _, number in pairs]
 
 
 @given(galleries, label_keys, label_values, numbers)

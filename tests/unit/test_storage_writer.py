@@ -5,7 +5,7 @@ from __future__ import annotations
 import resource
 import threading
 from collections.abc import Iterator
-from concurrent.futures import Future
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +30,7 @@ from mien_server.storage import (
     Store,
     StoreOptions,
     keys,
+    recovery,
 )
 from mien_server.storage.changes import Changes
 from mien_server.storage.checksums import row_checksums
@@ -229,16 +230,51 @@ def test_a_commit_that_fails_is_asked_for_and_not_answered(store: Store, store_p
     assert enroll(store, rows(gallery, many)).ordinals.tolist() == list(range(1, 1000))
 
 
-def test_a_full_map_is_refused_with_the_setting(store_path: Path) -> None:
-    """Records beyond map_size_bytes are refused by the name of the setting; what is there can be read on."""
-    with open_store(store_path, StoreOptions(map_size_bytes=1 << 18)) as store:
+def test_a_full_map_grows(store_path: Path) -> None:
+    """Records beyond map_size_bytes are written all the same, by one write or by many; views are served meanwhile and
+    the next opening reads it all, whatever its setting.
+    """
+    options = StoreOptions(map_size_bytes=1 << 18)
+    is_over = threading.Event()
+
+    def read(store: Store) -> int:
+        count = 0
+        while not is_over.is_set():
+            with store.view() as view:
+                assert view.gallery("people").counts.face_count % 100 == 0
+                count += 1
+        return count
+
+    with open_store(store_path, options) as store, ThreadPoolExecutor(2) as threads:
         gallery = create(store)
-        with pytest.raises(Unavailable) as refused:
+        readers = [threads.submit(read, store) for _ in range(2)]
+        try:
             fill(store, gallery)
-        assert refused.value.reason == "STORAGE_FULL"
-        assert "map_size_bytes" in refused.value.message
+            enroll(store, rows(gallery, [(f"j{row}", f"g{row}", row) for row in range(10_000, 14_000)]))
+        finally:
+            is_over.set()
+        assert all(reader.result(30) for reader in readers)
+    with open_store(store_path, options) as store:
         with store.view() as view:
             assert view.check() == []
+            assert view.gallery("people").counts.face_count == 14_000
+        store.write(DeleteFaces("people", [f"g{row}" for row in range(10_000, 14_000)]))
+
+
+def test_a_view_that_stays_open_puts_off_the_growth(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a view does not end the write that needs more room is refused as passing; after it, it is written."""
+    monkeypatch.setattr(recovery, "VIEWS_WAIT_S_MAX", 0.2)
+    monkeypatch.setattr(recovery, "VIEWS_REST_S", 0.0)
+    with open_store(store_path, StoreOptions(map_size_bytes=1 << 18)) as store:
+        gallery = create(store)
+        with store.view() as view, pytest.raises(Unavailable) as refused:
+            fill(store, gallery)
+        assert refused.value.reason == "STORAGE_WRITE_FAILED"
+        assert "nothing of it was kept" in refused.value.message
+        fill(store, gallery)
+        with store.view() as view:
+            assert view.check() == []
+            assert view.gallery("people").counts.face_count == 10_000
 
 
 def test_the_journal_tells_every_choice(store: Store) -> None:

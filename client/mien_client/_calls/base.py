@@ -27,6 +27,7 @@ class CallGroup:
             attempts_max=options.attempts_max,
             initial_backoff_s=options.initial_backoff_s,
             timeout_s=timeout_s,
+            metadata=self._caller.metadata,
         )
 
 

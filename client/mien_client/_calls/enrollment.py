@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
@@ -27,6 +28,7 @@ def row_batches(
     face_ids: Sequence[str] = (),
     sources: Sequence[str] = (),
     normalize: bool = False,
+    expire_times: Sequence[datetime.datetime | None] = (),
     rows_per_batch: int = ROWS_PER_BATCH,
 ) -> Iterator[requests.EnrollRows]:
     """Cuts columns into batches for `Client.stream_enroll`.
@@ -37,6 +39,7 @@ def row_batches(
         face_ids: none, or n ids.
         sources: none, or n names.
         normalize: let the server divide each vector by its norm.
+        expire_times: none, or n; see EnrollRows.
         rows_per_batch: rows of each batch but the last.
 
     Raises:
@@ -47,7 +50,14 @@ def row_batches(
         raise ValueError(f"{len(rows)} vectors came with {len(identity_ids)} identity_ids; there must be one a row")
     for first in range(0, len(rows), rows_per_batch):
         part = slice(first, first + rows_per_batch)
-        yield requests.EnrollRows(rows[part], identity_ids[part], face_ids[part], sources[part], normalize=normalize)
+        yield requests.EnrollRows(
+            rows[part],
+            identity_ids[part],
+            face_ids[part],
+            sources[part],
+            normalize=normalize,
+            expire_times=expire_times[part],
+        )
 
 
 class EnrollmentCalls(CallGroup):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping
 
 from mien.v1 import gallery_service_pb2 as galleries_v1
@@ -32,6 +33,7 @@ class GalleryCalls(CallGroup):
         enrollment_policy: requests.EnrollmentPolicy | None = None,
         index_policy: requests.IndexPolicy | None = None,
         vector_type: enums.VectorType = enums.VectorType.UNSPECIFIED,
+        default_time_to_live: datetime.timedelta | None = None,
         request_id: str = "",
         timeout_s: float | None = None,
     ) -> galleries.Gallery:
@@ -48,6 +50,7 @@ class GalleryCalls(CallGroup):
             enrollment_policy: what happens to photographs that are not simply one good face.
             index_policy: how it is indexed.
             vector_type: how vectors are kept.
+            default_time_to_live: how long faces that name no time of their own are kept, at least 1 s; None: for ever.
             request_id: makes the write idempotent; one is made when empty.
             timeout_s: seconds; None means the client's default.
 
@@ -75,6 +78,7 @@ class GalleryCalls(CallGroup):
                 enrollment_policy=encode.enrollment_policy(enrollment_policy),
                 index_policy=encode.index_policy(index_policy),
                 vector_type=enum_name(vector_type),
+                default_time_to_live=encode.duration(default_time_to_live),
             ),
             request_id=request_id or new_request_id(),
         )
@@ -121,6 +125,7 @@ class GalleryCalls(CallGroup):
         decision_policy: requests.DecisionPolicy | None = None,
         enrollment_policy: requests.EnrollmentPolicy | None = None,
         index_policy: requests.IndexPolicy | None = None,
+        default_time_to_live: datetime.timedelta | None = None,
         etag: str = "",
         request_id: str = "",
         timeout_s: float | None = None,
@@ -134,6 +139,7 @@ class GalleryCalls(CallGroup):
             decision_policy: replaces the whole policy, as do the other two.
             enrollment_policy: see `decision_policy`.
             index_policy: see `decision_policy`.
+            default_time_to_live: of faces enrolled from now on; timedelta(0): for ever.
             etag: as last read, to be refused when someone else wrote in between.
             request_id: makes the write idempotent; one is made when empty.
             timeout_s: seconds; None means the client's default.
@@ -150,6 +156,7 @@ class GalleryCalls(CallGroup):
                 decision_policy=encode.decision_policy(decision_policy),
                 enrollment_policy=encode.enrollment_policy(enrollment_policy),
                 index_policy=encode.index_policy(index_policy),
+                default_time_to_live=encode.duration(default_time_to_live),
                 etag=etag,
             ),
             update_mask=field_mask(
@@ -158,6 +165,7 @@ class GalleryCalls(CallGroup):
                 decision_policy=decision_policy,
                 enrollment_policy=enrollment_policy,
                 index_policy=index_policy,
+                default_time_to_live=default_time_to_live,
             ),
             request_id=request_id or new_request_id(),
         )

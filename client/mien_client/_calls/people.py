@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 
 from mien.v1 import gallery_service_pb2 as galleries_v1
@@ -80,6 +81,8 @@ class PeopleCalls(CallGroup):
         *,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        expire_time: datetime.datetime | None = None,
+        never_expires: bool = False,
         allow_missing: bool = False,
         etag: str = "",
         request_id: str = "",
@@ -87,16 +90,38 @@ class PeopleCalls(CallGroup):
     ) -> galleries.Identity:
         """Replaces what is given and keeps what is None; `allow_missing` makes an identity that is not there.
 
+        Args:
+            gallery: its name.
+            identity_id: whose.
+            display_name: for people.
+            labels: replace all labels.
+            expire_time: when neither the identity nor any of its faces is found any more; with a time zone.
+            never_expires: take that time away.
+            allow_missing: make the identity, without faces.
+            etag: as last read, to be refused when someone else wrote in between.
+            request_id: makes the write idempotent; one is made when empty.
+            timeout_s: seconds; None means the client's default.
+
         Raises:
             NotFound: there is no such gallery, or no such identity without `allow_missing`.
+            InvalidArgument: the time has passed.
             Conflict: the etag is not the current one.
+            ValueError: both `expire_time` and `never_expires`, a time without a zone, or nothing to change.
         """
+        if expire_time is not None and never_expires:
+            raise ValueError("give expire_time or never_expires, not both")
         request = galleries_v1.UpdateIdentityRequest(
             gallery=gallery,
             identity=galleries_v1.Identity(
-                id=identity_id, display_name=display_name or "", labels=dict(labels or {}), etag=etag
+                id=identity_id,
+                display_name=display_name or "",
+                labels=dict(labels or {}),
+                expire_time=encode.timestamp(expire_time),
+                etag=etag,
             ),
-            update_mask=field_mask(display_name=display_name, labels=labels),
+            update_mask=field_mask(
+                display_name=display_name, labels=labels, expire_time=True if never_expires else expire_time
+            ),
             allow_missing=allow_missing,
             request_id=request_id or new_request_id(),
         )

@@ -14,12 +14,19 @@ from mien_client._rpc.failures import from_rpc_error
 
 __all__ = ["Caller", "new_request_id"]
 
+CLIENT_ID_KEY = "mien-client-id"
+
 _Request = TypeVar("_Request", contravariant=True)
 _Response = TypeVar("_Response", covariant=True)
 
 
 class _UnaryMethod(Protocol[_Request, _Response]):
-    def __call__(self, request: _Request, timeout: float | None = None) -> _Response: ...
+    def __call__(
+        self,
+        request: _Request,
+        timeout: float | None = None,
+        metadata: tuple[tuple[str, str], ...] | None = None,
+    ) -> _Response: ...
 
 
 def new_request_id() -> str:
@@ -41,6 +48,7 @@ class Caller:
     def __init__(self, address: str, options: ClientOptions) -> None:
         self.address = address
         self.options = options
+        self.metadata = ((CLIENT_ID_KEY, options.client_id),) if options.client_id else ()
         self.channel = open_channel(address, options)
         self.galleries = gallery_service_pb2_grpc.GalleryServiceStub(self.channel)
         self.recognition = recognition_service_pb2_grpc.RecognitionServiceStub(self.channel)
@@ -63,7 +71,7 @@ class Caller:
         if limit_s == math.inf:
             limit_s = None
         try:
-            return method(request, timeout=limit_s)
+            return method(request, timeout=limit_s, metadata=self.metadata)
         except grpc.RpcError as error:
             raise from_rpc_error(error, self.address, limit_s) from None
 

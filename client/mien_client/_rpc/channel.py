@@ -60,6 +60,8 @@ class ClientOptions:
         backoff_max_s: longest wait between attempts.
         keepalive_s: seconds of silence after which an open call asks whether the server is still there.
         tls: None: plaintext, for loopback, sockets and private networks.
+        client_id: who this client is among those that the server sees behind the same proxy or socket, which share
+            its turns otherwise; visible ASCII, empty for none. It proves nothing.
     """
 
     timeout_s: float = 30.0
@@ -70,8 +72,11 @@ class ClientOptions:
     backoff_max_s: float = 5.0
     keepalive_s: float = 30.0
     tls: TlsOptions | None = None
+    client_id: str = ""
 
     def __post_init__(self) -> None:
+        if not (self.client_id.isascii() and self.client_id.isprintable()):
+            raise ValueError(f"client_id is {self.client_id!r}; give printable ASCII")
         if not self.timeout_s > 0:
             raise ValueError(f"timeout_s is {self.timeout_s}; give seconds above zero")
         if not 1 <= self.attempts_max <= _ATTEMPTS_MAX:

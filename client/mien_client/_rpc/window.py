@@ -7,6 +7,7 @@ carries the request id it was given the first time.
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections import deque
@@ -20,6 +21,10 @@ from mien_client._rpc.failures import from_rpc_error
 from mien_client.errors import MienClientError, Overloaded, ServerFailure, Unavailable
 
 __all__ = ["StreamOptions", "StreamedCall", "windowed"]
+
+STREAM_IDLE = "STREAM_IDLE"
+"""Reason of a server that ended a stream on which nothing happened."""
+RETRY_SPREAD = 0.25
 
 
 class _Sequenced(Protocol):
@@ -41,12 +46,14 @@ class StreamOptions:
         attempts_max: connections in a row that may break without one answer before the stream is given up.
         initial_backoff_s: wait before the second of them, doubled for each further one.
         timeout_s: seconds for the whole stream; None: no limit.
+        metadata: sent with each connection.
     """
 
     window: int = 8
     attempts_max: int = 5
     initial_backoff_s: float = 0.2
     timeout_s: float | None = None
+    metadata: tuple[tuple[str, str], ...] = ()
 
     def __post_init__(self) -> None:
         if self.window < 1:
@@ -177,7 +184,11 @@ def windowed(
         try:
             yield from _one_connection(call, pending, options, deadline_s)
         except (Unavailable, Overloaded) as error:
-            failures = 1 if pending.answered > answered_before else failures + 1
+            if error.reason == STREAM_IDLE or pending.answered > answered_before:
+                failures = 0
+            # The server is well that only gave the place of a stream with nothing to say to another.
+            if error.reason != STREAM_IDLE:
+                failures += 1
             if failures >= options.attempts_max:
                 raise
             time.sleep(_pause_s(error, failures, options))
@@ -188,8 +199,10 @@ def windowed(
 
 
 def _pause_s(error: MienClientError, failures: int, options: StreamOptions) -> float:
-    backoff_s = options.initial_backoff_s * float(2 ** (failures - 1))
-    return max(backoff_s, error.retry_after_s or 0.0)
+    """What the server asked for at least, and never the same for two clients that were refused together."""
+    backoff_s = options.initial_backoff_s * float(2 ** max(0, failures - 1))
+    spread = 1.0 + RETRY_SPREAD * random.random()  # noqa: S311  nothing secret
+    return max(backoff_s, error.retry_after_s or 0.0) * spread
 
 
 def _one_connection(
@@ -200,7 +213,7 @@ def _one_connection(
 ) -> Iterator[tuple[int, _Answer]]:
     connection = pending.open_connection()
     timeout_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
-    answers = call.method(_numbered(pending.send_from(connection)), timeout=timeout_s)
+    answers = call.method(_numbered(pending.send_from(connection)), timeout=timeout_s, metadata=options.metadata)
     try:
         for expected, answer in enumerate(answers, start=1):
             if answer.sequence != expected:

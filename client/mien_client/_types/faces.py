@@ -129,6 +129,7 @@ class Face:
         model_fingerprint: of the model that made the embedding.
         create_time: UTC; None when the server did not say.
         embedding: float32 [d], when asked for.
+        expire_time: UTC, when it is found no more; None for never. Its identity may expire earlier.
     """
 
     id: str
@@ -143,3 +144,4 @@ class Face:
     model_fingerprint: str
     create_time: datetime.datetime | None
     embedding: npt.NDArray[np.float32] | None = field(default=None, repr=False)
+    expire_time: datetime.datetime | None = None

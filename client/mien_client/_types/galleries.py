@@ -100,6 +100,7 @@ class Gallery:
         identity_count: exact at `revision`, as is `face_count`.
         etag: give it to update or delete to be refused when someone else wrote in between.
         revision: the committed write whose state this shows; 0 in a list, where the list carries none.
+        default_time_to_live: how long faces that name no time of their own are kept; None: for ever.
     """
 
     name: str
@@ -117,11 +118,16 @@ class Gallery:
     update_time: datetime.datetime | None
     etag: str
     revision: int
+    default_time_to_live: datetime.timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """One person of a gallery; `revision` as in Gallery."""
+    """One person of a gallery; `revision` as in Gallery.
+
+    Attributes:
+        expire_time: UTC, when neither the identity nor its faces are found any more; None for never.
+    """
 
     id: str
     display_name: str
@@ -131,6 +137,7 @@ class Identity:
     update_time: datetime.datetime | None
     etag: str
     revision: int
+    expire_time: datetime.datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -221,6 +221,7 @@ class EnrollItem:
         face_id: the caller's id for the face; one that exists is a duplicate. The server makes one when empty.
         face_labels: kept with the face.
         source: for embeddings, kept with the face.
+        expire_time: when the face is found no more, with a time zone; None: as the gallery's default says.
     """
 
     identity_id: str
@@ -231,6 +232,7 @@ class EnrollItem:
     face_id: str = ""
     face_labels: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    expire_time: datetime.datetime | None = None
 
     def __post_init__(self) -> None:
         if (self.image is None) == (self.embedding is None):
@@ -249,6 +251,8 @@ class EnrollRows:
         model: as in EmbeddingBlock.
         normalize: as in EmbeddingBlock.
         request_id: makes the batch idempotent; one is made when empty.
+        expire_times: none, or n: when each face is found no more, with a time zone; None: as the gallery's default
+            says.
     """
 
     vectors: Vectors
@@ -258,6 +262,7 @@ class EnrollRows:
     model: str = ""
     normalize: bool = False
     request_id: str = ""
+    expire_times: Sequence[datetime.datetime | None] = ()
 
 
 def _at_most_one(owner: str, **choices: object) -> None:

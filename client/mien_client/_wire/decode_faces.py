@@ -119,4 +119,5 @@ def face(message: galleries_v1.Face) -> faces.Face:
         model_fingerprint=message.model_fingerprint,
         create_time=moment(message.create_time),
         embedding=embedding(message.embedding),
+        expire_time=moment(message.expire_time),
     )

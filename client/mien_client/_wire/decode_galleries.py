@@ -44,6 +44,7 @@ def gallery(message: galleries_v1.Gallery, revision: int) -> galleries.Gallery:
         update_time=moment(message.update_time),
         etag=message.etag,
         revision=revision,
+        default_time_to_live=message.default_time_to_live.ToTimedelta() or None,
     )
 
 
@@ -102,6 +103,7 @@ def identity(message: galleries_v1.Identity, revision: int) -> galleries.Identit
         update_time=moment(message.update_time),
         etag=message.etag,
         revision=revision,
+        expire_time=moment(message.expire_time),
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from mien.v1 import gallery_service_pb2 as galleries_v1
 from mien.v1 import recognition_service_pb2 as recognition_v1
@@ -17,6 +17,7 @@ from mien_client._wire.enums import enum_name
 
 __all__ = [
     "decision_policy",
+    "duration",
     "effort",
     "embeddings",
     "enroll_item",
@@ -27,9 +28,13 @@ __all__ = [
     "probes",
     "search_filter",
     "search_options",
+    "timestamp",
     "verify_side",
     "whole",
 ]
+
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
+_MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 def image(picture: requests.ImageLike) -> types_v1.Image:
@@ -129,6 +134,7 @@ def enroll_item(item: requests.EnrollItem) -> galleries_v1.EnrollItem:
         face_id=item.face_id,
         face_labels=dict(item.face_labels),
         source=item.source,
+        expire_time=timestamp(item.expire_time),
     )
 
 
@@ -139,16 +145,22 @@ def enroll_rows(rows: requests.EnrollRows) -> galleries_v1.EnrollRows:
         ValueError: the columns differ in length.
     """
     packed = embeddings(requests.EmbeddingBlock(rows.vectors, rows.model, rows.normalize))
-    columns: dict[str, Sequence[str]] = {
+    columns: dict[str, Sequence[object]] = {
         "identity_ids": rows.identity_ids,
         "face_ids": rows.face_ids,
         "sources": rows.sources,
+        "expire_times": rows.expire_times,
     }
     for name, column in columns.items():
         if len(column) != packed.count and (column or name == "identity_ids"):
             raise ValueError(f"{packed.count} vectors came with {len(column)} {name}; there must be one for each row")
     return galleries_v1.EnrollRows(
-        embeddings=packed, identity_ids=rows.identity_ids, face_ids=rows.face_ids, sources=rows.sources
+        embeddings=packed,
+        identity_ids=rows.identity_ids,
+        face_ids=rows.face_ids,
+        sources=rows.sources,
+        # The epoch itself is long past, and must not be taken for none.
+        expire_times_us=[0 if moment is None else _aware(moment) // _MICROSECOND or -1 for moment in rows.expire_times],
     )
 
 
@@ -226,7 +238,7 @@ def _condition(condition: requests.Condition) -> types_v1.Condition:
         for bound, moment in (("from", condition.start), ("to", condition.end)):
             if moment is not None:
                 # `from` is a word of Python, so the field has no attribute.
-                getattr(message.time_range, bound).CopyFrom(_timestamp(moment))
+                getattr(message.time_range, bound).CopyFrom(timestamp(moment))
     return message
 
 
@@ -263,9 +275,31 @@ def search_options(
     )
 
 
-def _timestamp(moment: datetime.datetime) -> timestamp_pb2.Timestamp:
-    if moment.tzinfo is None:
-        raise ValueError(f"{moment} has no time zone; use datetime.datetime(..., tzinfo=datetime.UTC)")
+def timestamp(moment: datetime.datetime | None) -> timestamp_pb2.Timestamp | None:
+    """A time with a time zone; None stays None.
+
+    Raises:
+        ValueError: it has none.
+    """
+    if moment is None:
+        return None
+    _aware(moment)
     message = timestamp_pb2.Timestamp()
     message.FromDatetime(moment)
     return message
+
+
+def duration(wanted: datetime.timedelta | None) -> duration_pb2.Duration | None:
+    """A length of time; None stays None."""
+    if wanted is None:
+        return None
+    message = duration_pb2.Duration()
+    message.FromTimedelta(wanted)
+    return message
+
+
+def _aware(moment: datetime.datetime) -> datetime.timedelta:
+    """What passed since 1970 UTC until then."""
+    if moment.tzinfo is None:
+        raise ValueError(f"{moment} has no time zone; use datetime.datetime(..., tzinfo=datetime.UTC)")
+    return moment - _EPOCH

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import time
 import uuid
 from collections import deque
@@ -64,6 +65,7 @@ def enrol(
     *,
     limits: Limits,
     policy: EnrollmentPolicy | None,
+    expire_time: datetime.datetime | None,
     jobs: int,
     advance: Callable[[int], None],
 ) -> None:
@@ -75,6 +77,7 @@ def enrol(
         photographs: read when their turn comes; at most `jobs` requests are in memory.
         limits: the server's.
         policy: replaces the gallery's.
+        expire_time: of each face; None: as the gallery's default says.
         jobs: requests at once.
         advance: told how many files are done.
 
@@ -85,7 +88,12 @@ def enrol(
 
     def send(group: list[tuple[Photograph, LoadedPicture]]) -> tuple[list[Photograph], list[EnrollOutcome], int]:
         items = [
-            EnrollItem(one.identity_id, image=picture.image, identity_display_name=one.display_name)
+            EnrollItem(
+                one.identity_id,
+                image=picture.image,
+                identity_display_name=one.display_name,
+                expire_time=expire_time,
+            )
             for one, picture in group
         ]
         request_id = str(uuid.uuid4())

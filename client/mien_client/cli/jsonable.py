@@ -18,7 +18,8 @@ Json = dict[str, "Json"] | list["Json"] | str | int | float | bool | None
 
 
 def jsonable(value: object) -> Json:
-    """Dataclasses become objects, arrays lists, bytes hexadecimal, times ISO 8601, errors objects.
+    """Dataclasses become objects, arrays lists, bytes hexadecimal, times ISO 8601, lengths of time seconds,
+    errors objects.
 
     Raises:
         TypeError: a type that no result has.
@@ -34,6 +35,8 @@ def jsonable(value: object) -> Json:
             return value.hex()
         case datetime.datetime():
             return value.isoformat()
+        case datetime.timedelta():
+            return value.total_seconds()
         case MienClientError():
             return jsonable_error(value)
         case np.ndarray():

@@ -385,7 +385,7 @@ class EnrollFacesRequest(_message.Message):
     def __init__(self, gallery: _Optional[str] = ..., items: _Optional[_Iterable[_Union[EnrollItem, _Mapping]]] = ..., policy: _Optional[_Union[EnrollmentPolicy, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
 
 class EnrollItem(_message.Message):
-    __slots__ = ("identity_id", "identity_display_name", "identity_labels", "image", "embedding", "face_id", "face_labels", "source")
+    __slots__ = ("identity_id", "identity_display_name", "identity_labels", "image", "embedding", "face_id", "face_labels", "source", "expire_time")
     class IdentityLabelsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -408,6 +408,7 @@ class EnrollItem(_message.Message):
     FACE_ID_FIELD_NUMBER: _ClassVar[int]
     FACE_LABELS_FIELD_NUMBER: _ClassVar[int]
     SOURCE_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIME_FIELD_NUMBER: _ClassVar[int]
     identity_id: str
     identity_display_name: str
     identity_labels: _containers.ScalarMap[str, str]
@@ -416,7 +417,8 @@ class EnrollItem(_message.Message):
     face_id: str
     face_labels: _containers.ScalarMap[str, str]
     source: str
-    def __init__(self, identity_id: _Optional[str] = ..., identity_display_name: _Optional[str] = ..., identity_labels: _Optional[_Mapping[str, str]] = ..., image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., embedding: _Optional[_Union[_types_pb2.Embeddings, _Mapping]] = ..., face_id: _Optional[str] = ..., face_labels: _Optional[_Mapping[str, str]] = ..., source: _Optional[str] = ...) -> None: ...
+    expire_time: _timestamp_pb2.Timestamp
+    def __init__(self, identity_id: _Optional[str] = ..., identity_display_name: _Optional[str] = ..., identity_labels: _Optional[_Mapping[str, str]] = ..., image: _Optional[_Union[_types_pb2.Image, _Mapping]] = ..., embedding: _Optional[_Union[_types_pb2.Embeddings, _Mapping]] = ..., face_id: _Optional[str] = ..., face_labels: _Optional[_Mapping[str, str]] = ..., source: _Optional[str] = ..., expire_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class EnrollFacesResponse(_message.Message):
     __slots__ = ("outcomes", "revision", "model_fingerprint")
@@ -469,16 +471,18 @@ class EnrollItems(_message.Message):
     def __init__(self, items: _Optional[_Iterable[_Union[EnrollItem, _Mapping]]] = ...) -> None: ...
 
 class EnrollRows(_message.Message):
-    __slots__ = ("embeddings", "identity_ids", "face_ids", "sources")
+    __slots__ = ("embeddings", "identity_ids", "face_ids", "sources", "expire_times_us")
     EMBEDDINGS_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_IDS_FIELD_NUMBER: _ClassVar[int]
     FACE_IDS_FIELD_NUMBER: _ClassVar[int]
     SOURCES_FIELD_NUMBER: _ClassVar[int]
+    EXPIRE_TIMES_US_FIELD_NUMBER: _ClassVar[int]
     embeddings: _types_pb2.Embeddings
     identity_ids: _containers.RepeatedScalarFieldContainer[str]
     face_ids: _containers.RepeatedScalarFieldContainer[str]
     sources: _containers.RepeatedScalarFieldContainer[str]
-    def __init__(self, embeddings: _Optional[_Union[_types_pb2.Embeddings, _Mapping]] = ..., identity_ids: _Optional[_Iterable[str]] = ..., face_ids: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ...) -> None: ...
+    expire_times_us: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, embeddings: _Optional[_Union[_types_pb2.Embeddings, _Mapping]] = ..., identity_ids: _Optional[_Iterable[str]] = ..., face_ids: _Optional[_Iterable[str]] = ..., sources: _Optional[_Iterable[str]] = ..., expire_times_us: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class StreamEnrollResponse(_message.Message):
     __slots__ = ("sequence", "revision", "error", "outcomes", "face_ids", "row_errors", "enrolled_count", "duplicate_count")

@@ -37,6 +37,7 @@ class GalleryServiceStub:
     - Labels are short strings (at most 256 bytes) by keys of [a-z0-9][a-z0-9_.-]{0,62}, at most 64.
     - Updates take a field mask (empty: every field that is set) and, optionally, the etag last read
     (ABORTED, ETAG_MISMATCH when someone else wrote in between).
+    - What has expired is as if it were deleted, in every answer from that moment on, at whatever revision.
     - Lists are paged: `page_size` 0 means 100, at most the server's limit; tokens are opaque, stay
     valid while others write, and belong to the request they came from.
     """
@@ -136,6 +137,7 @@ class GalleryServiceServicer:
     - Labels are short strings (at most 256 bytes) by keys of [a-z0-9][a-z0-9_.-]{0,62}, at most 64.
     - Updates take a field mask (empty: every field that is set) and, optionally, the etag last read
     (ABORTED, ETAG_MISMATCH when someone else wrote in between).
+    - What has expired is as if it were deleted, in every answer from that moment on, at whatever revision.
     - Lists are paged: `page_size` 0 means 100, at most the server's limit; tokens are opaque, stay
     valid while others write, and belong to the request they came from.
     """
@@ -335,6 +337,7 @@ class GalleryService:
     - Labels are short strings (at most 256 bytes) by keys of [a-z0-9][a-z0-9_.-]{0,62}, at most 64.
     - Updates take a field mask (empty: every field that is set) and, optionally, the etag last read
     (ABORTED, ETAG_MISMATCH when someone else wrote in between).
+    - What has expired is as if it were deleted, in every answer from that moment on, at whatever revision.
     - Lists are paged: `page_size` 0 means 100, at most the server's limit; tokens are opaque, stay
     valid while others write, and belong to the request they came from.
     """

@@ -10,6 +10,7 @@ from mien_server.embedding import EmbeddingOptions
 from mien_server.embedding.options import Detector, FacenetPreprocessing, FacenetWeights
 from mien_server.engine import EngineOptions
 from mien_server.index import RebuildPolicy
+from mien_server.rpc.patience import PatienceLimits
 from mien_server.rpc.server import ServerOptions, TlsFiles
 from mien_server.rpc.streams import StreamWindow
 from mien_server.storage import StoreOptions
@@ -38,8 +39,10 @@ def engine_options(settings: Settings) -> EngineOptions:
         search_thread_count=index.search_thread_count or _core_count(),
         build_thread_count=index.build_thread_count or _core_count(),
         operation_age_max_s=settings.storage.operation_age_max_s,
+        sweep_interval_s=settings.storage.sweep_interval_s,
         erasure_within_s=settings.storage.erasure_within_s,
         rebuilds_automatically=index.rebuilds_automatically,
+        snapshot_destinations=settings.snapshots.destinations,
     )
 
 
@@ -56,7 +59,12 @@ def server_options(settings: Settings) -> ServerOptions:
         waiting_call_count_max=server.waiting_call_count_max,
         stream_count_max=server.stream_count_max,
         message_bytes_max=settings.limits.message_bytes_max,
-        window=StreamWindow(server.stream_requests_in_flight_max, server.stream_bytes_in_flight_max),
+        large_call_count_max=server.large_call_count_max or max(1, _core_count() // 2),
+        calls_per_connection_max=server.calls_per_connection_max,
+        window=StreamWindow(
+            server.stream_requests_in_flight_max, server.stream_bytes_in_flight_max, server.stream_idle_max_s
+        ),
+        patience=PatienceLimits(server.transfer_time_max_s, server.request_bytes_max, server.answer_bytes_max),
         tls=files,
     )
 

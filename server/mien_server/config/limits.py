@@ -32,3 +32,5 @@ class Limits:
     source_bytes_max: int = 1024
     display_name_bytes_max: int = 256
     neighbors_per_request_max: int = 200_000
+    message_elements_max: int = 100_000
+    operations_waiting_max: int = 64

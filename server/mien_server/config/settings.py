@@ -25,6 +25,7 @@ __all__ = [
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "SnapshotSettings",
     "StorageSettings",
     "TlsSettings",
 ]
@@ -52,6 +53,7 @@ TextList = Annotated[tuple[str, ...], BeforeValidator(_list_from_text)]
 Count = Annotated[int, Field(ge=1)]
 CountOrAutomatic = Annotated[int, Field(ge=0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Seconds = Annotated[float, Field(gt=0.0)]
 Factor = Annotated[float, Field(gt=1.0)]
 
 
@@ -73,7 +75,28 @@ class ServerSettings(_Section):
         default=64, description="Calls worked on at once. A stream takes a thread for as long as it lasts."
     )
     waiting_call_count_max: CountOrAutomatic = Field(
-        default=1024, description="Calls that may wait for a thread; further ones are refused with RESOURCE_EXHAUSTED."
+        default=1024,
+        description="Calls that may wait for a thread; beyond them whoever has the most waiting is refused one.",
+    )
+    large_call_count_max: CountOrAutomatic = Field(
+        default=0,
+        description="Calls on ten thousand entries or more that are worked on at once; 0 is one for every two cores.",
+    )
+    calls_per_connection_max: Count = Field(
+        default=1024, description="Calls of one connection at once; further ones are refused by HTTP/2 (UNAVAILABLE)."
+    )
+    request_bytes_max: Count = Field(
+        default=512 * 1024 * 1024,
+        description="Bytes of requests worked on at once; beyond them a client may have one at a time.",
+    )
+    answer_bytes_max: Count = Field(
+        default=512 * 1024 * 1024,
+        description="Bytes of answers that clients have not taken; beyond them the oldest are given up.",
+    )
+    transfer_time_max_s: Seconds = Field(
+        default=300.0,
+        description="Seconds in which a message must arrive and an answer be taken; one second while others wait for "
+        "the room.",
     )
     stream_count_max: Count = Field(
         default=48,
@@ -86,6 +109,9 @@ class ServerSettings(_Section):
     stream_bytes_in_flight_max: Count = Field(
         default=64 * 1024 * 1024,
         description="Bytes of one stream's requests in flight; beyond them no further one is read.",
+    )
+    stream_idle_max_s: Seconds = Field(
+        default=600.0, description="Seconds without a request after which a stream is ended."
     )
     drain_s: Annotated[float, Field(ge=0.0)] = Field(
         default=10.0, description="Seconds that running calls get to finish after SIGTERM."
@@ -175,6 +201,13 @@ class LimitSettings(_Section):
     neighbors_per_request_max: Count = Field(
         default=_DEFAULT_LIMITS.neighbors_per_request_max, description="Neighbours in one answer: probes x k."
     )
+    message_elements_max: Count = Field(
+        default=_DEFAULT_LIMITS.message_elements_max,
+        description="Entries of all lists and maps of one message, those of the messages in it included.",
+    )
+    operations_waiting_max: Count = Field(
+        default=_DEFAULT_LIMITS.operations_waiting_max, description="Operations that are not done yet."
+    )
 
     @field_validator("identity_id_bytes_max", "face_id_bytes_max", "label_value_bytes_max")
     @classmethod
@@ -237,7 +270,7 @@ class StorageSettings(_Section):
 
     map_size_bytes: Annotated[int, Field(ge=16 * 1024 * 1024)] = Field(
         default=1 << 40,
-        description="Address space of the database, the most its records can take. Costs no disk in advance.",
+        description="Address space of the database at first, doubled when it is full. Costs no disk in advance.",
     )
     group_rows_max: Count = Field(default=8_192, description="Rows that one commit takes at most.")
     group_commands_max: Count = Field(default=1_024, description="Writes that one commit takes at most.")
@@ -247,6 +280,9 @@ class StorageSettings(_Section):
     request_age_max_s: Count = Field(default=86_400, description="Seconds for which a request_id is remembered.")
     operation_age_max_s: Count = Field(
         default=86_400, description="Seconds for which a finished operation is remembered."
+    )
+    sweep_interval_s: Count = Field(
+        default=60, description="Seconds between deletions of what has expired, which nobody finds meanwhile."
     )
     erasure_within_s: Annotated[float, Field(gt=0.0)] = Field(
         default=60.0, description="Seconds after which an erasure that is not done is overdue, and the server says so."
@@ -281,6 +317,16 @@ class IndexSettings(_Section):
     build_thread_count: CountOrAutomatic = Field(default=0, description="Cores an index build may use; 0 is all.")
 
 
+class SnapshotSettings(_Section):
+    """Where CreateSnapshot may write, and nowhere else. Offline, `mien-index snapshot` writes where you say."""
+
+    destinations: TextList = Field(
+        default=(),
+        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
+        "default. None: the server takes no snapshots.",
+    )
+
+
 class LogSettings(_Section):
     """Logs go to standard error; they never hold photographs, embeddings or names of people."""
 
@@ -304,6 +350,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
+    snapshots: SnapshotSettings = Field(default_factory=SnapshotSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod

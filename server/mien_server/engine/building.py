@@ -73,7 +73,7 @@ class Builds:
             MienError: the build failed, was cancelled, or the gallery has gone.
         """
         directory = self._store.index_directory(number)
-        with self._store.view() as view:
+        with self._store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 raise gallery_gone()
@@ -110,7 +110,7 @@ class Builds:
         """
         directory = self._store.index_directory(number)
         with self._generations.holding(number) as generation:
-            with self._store.view() as view:
+            with self._store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 if gallery is None or generation is None:
                     return None

@@ -14,6 +14,7 @@ from mien_server.engine.filter_cache import FilterCache
 from mien_server.engine.gallery_facts import FactsOfGalleries
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import IndexState, RequestToken
 from mien_server.errors import Conflict, MienError, NotFound, Unavailable
 from mien_server.index import Generation
@@ -80,6 +81,7 @@ class EngineContext:
     store: Store
     indexes: Indexes
     embedding: EmbeddingService
+    snapshots: Snapshots
     filters: FilterCache = field(default_factory=FilterCache)
     facts: FactsOfGalleries = field(default_factory=FactsOfGalleries)
 

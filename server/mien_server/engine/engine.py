@@ -15,6 +15,7 @@ from mien_server.engine.context import EngineContext, now_us
 from mien_server.engine.enrollment import Enrollment
 from mien_server.engine.eraser import Eraser
 from mien_server.engine.erasures import Erasures
+from mien_server.engine.expiring import Sweeper
 from mien_server.engine.faces import Faces
 from mien_server.engine.galleries import Galleries
 from mien_server.engine.identities import Identities
@@ -23,6 +24,7 @@ from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.operations import Operations
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.recognition import Recognition
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import RecipeInfo, ServerInfo
 from mien_server.storage import Store
 
@@ -45,6 +47,8 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.snapshots = context.snapshots
+        self.sweeper = Sweeper(context.store, context.options.sweep_interval_s)
         self.erasures = Erasures(context, eraser, self.operations)
 
     @classmethod
@@ -59,16 +63,20 @@ class Engine:
         with ExitStack() as opened:
             store = Store.open(data, options.store)
             opened.callback(store.close)
-            log = OperationLog(store, options.operation_age_max_s)
+            log = OperationLog(store, options.operation_age_max_s, options.limits.operations_waiting_max)
             log.recover(now_us())
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
+            snapshots = Snapshots(store, log, indexes, options.snapshot_destinations, _versions())
+            opened.callback(snapshots.close)
             indexes.open()
-            eraser = Eraser(store, log, indexes, options.erasure_within_s)
+            eraser = Eraser(store, log, indexes, snapshots, options.erasure_within_s)
             opened.callback(eraser.close)
             eraser.start()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding)), eraser)
+            snapshots.open()
+            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), snapshots), eraser)
+            engine.sweeper.start()
             opened.pop_all()
             return engine
 
@@ -111,7 +119,9 @@ class Engine:
         return [*self._context.indexes.troubles(), *self._eraser.troubles()]
 
     def close(self) -> None:
-        """Stop erasures, builds and workers, finish writes that were accepted, give the store's lock back."""
+        """Stop sweep, erasures, snapshots, builds and workers, finish writes that were accepted, give the lock back."""
+        self._context.snapshots.close()
+        self.sweeper.close()
         self._eraser.close()
         self._context.indexes.close()
         self._context.embedding.close()
@@ -132,6 +142,11 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
         threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
         notices=recipe.notices,
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of what writes a snapshot."""
+    return {"mien": __version__, **_library_versions()}
 
 
 def _library_versions() -> dict[str, str]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from typing import TypeVar
 
 import numpy as np
 
-from mien_server.engine.context import EngineContext, check_replay, now_us
+from mien_server.engine.context import EngineContext, check_replay
 from mien_server.engine.enrollment_draft import EnrollmentDraft
 from mien_server.engine.faces import face_infos
 from mien_server.engine.images import analyse, gallery_recipe
@@ -25,6 +26,7 @@ from mien_server.engine.types import (
 from mien_server.engine.validation import (
     check_count,
     check_enrollment_policy,
+    check_expire_time,
     check_face_id,
     check_identity_id,
     check_text,
@@ -32,13 +34,15 @@ from mien_server.engine.validation import (
 from mien_server.engine.vectors import check_vectors, digests_of, new_face_ids, unpack
 from mien_server.errors import InvalidArgument, MienError
 from mien_server.records.deadline import Deadline
-from mien_server.records.faces import ImageAnalysis
+from mien_server.records.faces import ImageAnalysis, ImageStatus, QualityReason
 from mien_server.records.policies import EnrollmentPolicy
 from mien_server.records.store_pb2 import EnrolledFace, EnrollOutcomeRecord, FaceRecord
 from mien_server.storage import Committed, EnrollResult, GalleryView, Replayed, RequestKey
 from mien_server.storage import EnrollRows as EnrollRowsCommand
 
 __all__ = ["Enrollment"]
+
+T = TypeVar("T")
 
 
 class Enrollment:
@@ -68,10 +72,11 @@ class Enrollment:
         if replay is not None:
             return self._replayed(batch, replay, gallery.record.model_fingerprint)
         draft, analyses = self._drafted(batch, gallery, deadline)
-        if not draft.rows:
+        if not draft.rows and batch.request is None:
             return self._answer(batch, draft, analyses, None, gallery)
+        # Under a request id a batch of which nothing was enrolled is kept too: sent again it has the same outcome.
         deadline.check()
-        key = _request_key(batch.request, lambda result: _encode_outcomes(draft, result))
+        key = _request_key(batch.request, lambda result: _encode_outcomes(draft, analyses, result))
         written = self._context.store.write(self._command(batch.gallery, gallery, draft, key))
         if isinstance(written, Replayed):
             return self._replayed(batch, written, gallery.record.model_fingerprint)
@@ -92,7 +97,7 @@ class Enrollment:
             model=gallery.record.model_fingerprint,
             dimension=gallery.record.dimension,
             quality_minimum=policy.minimum_quality or recipe_minimum,
-            now_us=now_us(),
+            now_us=context.store.now_us(),
         )
         good = [position for position, item in enumerate(batch.items) if draft.check(position, item)]
         pictures = [(at, image) for at in good if (image := batch.items[at].image) is not None]
@@ -120,6 +125,7 @@ class Enrollment:
             face_labels=draft.face_labels(),
             duplicates=draft.policy.duplicates,
             create_time_us=draft.now_us,
+            expire_times_us=[row.expire_time_us for row in draft.rows],
             request=key,
         )
 
@@ -143,7 +149,7 @@ class Enrollment:
                 if row in result.errors:
                     errors.setdefault(drafted.item, result.errors[row])
                     continue
-                info = drafted.info(fingerprint)
+                info = drafted.info(fingerprint, result.expire_times_us[row] if result.expire_times_us else 0)
                 if result.is_duplicate[row]:
                     info = self._existing(batch.gallery, result.face_ids[row]) or info
                 else:
@@ -176,9 +182,11 @@ class Enrollment:
         record = EnrollOutcomeRecord.FromString(replay.outcome)
         faces: dict[int, list[FaceInfo]] = {}
         errors: dict[int, MienError] = {}
-        flags: dict[int, EnrolledFace] = {}
+        first: dict[int, EnrolledFace] = {}
         added: set[int] = set()
+        created: set[int] = set()
         for entry in record.faces:
+            first.setdefault(entry.item, entry)
             error = error_of(entry)
             if error is not None:
                 errors[entry.item] = error
@@ -187,13 +195,16 @@ class Enrollment:
             faces.setdefault(entry.item, []).append(found or _gone(entry, fingerprint))
             if not entry.duplicate:
                 added.add(entry.item)
-            flags.setdefault(entry.item, entry)
+            if entry.identity_created:
+                created.add(entry.item)
         outcomes = tuple(
             EnrollOutcome(
                 error=errors.get(position),
                 faces=tuple(faces.get(position, ())),
                 duplicate=position in faces and position not in added,
-                identity_created=position in flags and flags[position].identity_created,
+                identity_created=position in created,
+                image=_kept_image(first.get(position), errors.get(position)),
+                warnings=tuple(map(QualityReason, first[position].warnings)) if position in first else (),
             )
             for position in range(len(batch.items))
         )
@@ -241,7 +252,7 @@ class Enrollment:
         good = [row for row in range(raw.shape[0]) if row not in errors]
         kept = np.array(good, dtype=np.int64) if errors else None
         vectors = checked.vectors if kept is None else np.ascontiguousarray(checked.vectors[kept])
-        if not len(vectors):
+        if not len(vectors) and rows.request is None:
             empty = EnrollRowsOutcome([""] * raw.shape[0], errors, 0, 0, self._context.store.revision)
             return lambda: empty
         policy = rows.policy or enrollment_policy_of(record.enrollment_policy)
@@ -272,7 +283,7 @@ class Enrollment:
         identity_ids = _kept(rows.identity_ids, kept)
         face_ids = _kept(rows.face_ids, kept) if rows.face_ids else new_face_ids(len(vectors))
         digests = digests_of(vectors)
-        created_us = now_us()
+        created_us = self._context.store.now_us()
         # Time and digest stand in the row's header: without a source there is nothing more to keep.
         records = [b""] * len(vectors)
         if rows.sources:
@@ -289,6 +300,7 @@ class Enrollment:
             face_labels={},
             duplicates=policy.duplicates,
             create_time_us=created_us,
+            expire_times_us=_kept(rows.expire_times_us, kept) if rows.expire_times_us else (),
             request=key,
         )
 
@@ -300,6 +312,7 @@ class Enrollment:
             ("identity_ids", rows.identity_ids),
             ("face_ids", rows.face_ids),
             ("sources", rows.sources),
+            ("expire_times_us", rows.expire_times_us),
         ):
             if len(column) != count and (column or name == "identity_ids"):
                 raise InvalidArgument(
@@ -319,6 +332,12 @@ class Enrollment:
             _collect(
                 errors, rows.sources, lambda text, at: check_text(text, most, "source_bytes_max", f"rows.sources[{at}]")
             )
+        now_us = self._context.store.now_us()
+        _collect(
+            errors,
+            rows.expire_times_us,
+            lambda time_us, at: check_expire_time(time_us, now_us, f"rows.expire_times_us[{at}]"),
+        )
         return errors
 
 
@@ -328,15 +347,15 @@ def _are_plain(texts: Sequence[str], bytes_max: int) -> bool:
     return joined.isascii() and joined.isprintable() and all(texts) and len(max(texts, key=len)) <= bytes_max
 
 
-def _collect(errors: dict[int, InvalidArgument], texts: Sequence[str], check: Callable[[str, int], None]) -> None:
-    for position, text in enumerate(texts):
+def _collect(errors: dict[int, InvalidArgument], column: Sequence[T], check: Callable[[T, int], None]) -> None:
+    for position, value in enumerate(column):
         try:
-            check(text, position)
+            check(value, position)
         except InvalidArgument as error:
             errors.setdefault(position, error)
 
 
-def _kept(column: Sequence[str], kept: np.ndarray[tuple[int], np.dtype[np.int64]] | None) -> Sequence[str]:
+def _kept(column: Sequence[T], kept: np.ndarray[tuple[int], np.dtype[np.int64]] | None) -> Sequence[T]:
     return column if kept is None else [column[row] for row in kept.tolist()]
 
 
@@ -368,7 +387,7 @@ def _rows_outcome(
     return EnrollRowsOutcome(face_ids, errors, enrolled_count, duplicate_count, revision)
 
 
-def _encode_outcomes(draft: EnrollmentDraft, result: EnrollResult) -> bytes:
+def _encode_outcomes(draft: EnrollmentDraft, analyses: Mapping[int, ImageAnalysis], result: EnrollResult) -> bytes:
     entries = [refused_item(item, error) for item, error in draft.errors.items()]
     for row, drafted in enumerate(draft.rows):
         if row in result.errors:
@@ -383,7 +402,19 @@ def _encode_outcomes(draft: EnrollmentDraft, result: EnrollResult) -> bytes:
                 identity_created=bool(result.identity_created[row]),
             )
         )
+    for entry in entries:
+        if entry.item in analyses:
+            entry.image_status = analyses[entry.item].status.value
+        entry.warnings.extend(reason.value for reason in draft.warnings.get(entry.item, ()))
     return EnrollOutcomeRecord(faces=entries).SerializeToString()
+
+
+def _kept_image(entry: EnrolledFace | None, error: MienError | None) -> ImageAnalysis | None:
+    """What is kept of an item's photograph: its status. What was found in it is not."""
+    if entry is None or not entry.image_status:
+        return None
+    message = "" if error is None else error.message
+    return ImageAnalysis(ImageStatus(entry.image_status), message, width=0, height=0, sha256=b"", faces=())
 
 
 def _gone(entry: EnrolledFace, fingerprint: str) -> FaceInfo:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from mien_server.config.limits import Limits
 from mien_server.engine import translation
 from mien_server.engine.images import image_error
 from mien_server.engine.types import EnrollItem, FaceInfo
-from mien_server.engine.validation import check_face_id, check_identity_id, check_labels, check_text
+from mien_server.engine.validation import check_expire_time, check_face_id, check_identity_id, check_labels, check_text
 from mien_server.engine.vectors import check_vectors, digests_of, new_face_ids, refuse_bad_rows, unpack
 from mien_server.errors import InternalError, InvalidArgument, MienError
 from mien_server.records.faces import FaceAnalysis, Float32Array, ImageAnalysis, QualityReason
@@ -25,18 +25,25 @@ __all__ = ["DraftRow", "EnrollmentDraft"]
 
 @dataclass(frozen=True, slots=True)
 class DraftRow:
-    """One face to be enrolled; `item` is the index of the item it came from."""
+    """One face to be enrolled.
+
+    Attributes:
+        item: index of the item it came from.
+        expire_time_us: the time that the item gave, or 0.
+    """
 
     item: int
     identity_id: str
     face_id: str
     vector: Float32Array
     record: FaceRecord
+    expire_time_us: int
 
-    def info(self, model_fingerprint: str) -> FaceInfo:
-        """The face as it will be answered."""
+    def info(self, model_fingerprint: str, expire_time_us: int) -> FaceInfo:
+        """The face as it will be answered, with the time that the gallery may have given it."""
         face = Face(ordinal=-1, identity_number=0, face_id=self.face_id, record=self.record)
-        return translation.face_info(face, self.identity_id, model_fingerprint)
+        info = translation.face_info(face, self.identity_id, model_fingerprint)
+        return replace(info, expire_time_us=expire_time_us)
 
 
 @dataclass(slots=True)
@@ -71,6 +78,7 @@ class EnrollmentDraft:
         check_labels(item.identity_labels, limits, f"{path}.identity_labels")
         check_labels(item.face_labels, limits, f"{path}.face_labels")
         check_text(item.source, limits.source_bytes_max, "source_bytes_max", f"{path}.source")
+        check_expire_time(item.expire_time_us, self.now_us, f"{path}.expire_time")
         if item.image is not None:
             check_text(item.image.source, limits.source_bytes_max, "source_bytes_max", f"{path}.image.source")
         if item.face_id:
@@ -174,7 +182,7 @@ class EnrollmentDraft:
 
     def _add(self, position: int, item: EnrollItem, vector: Float32Array, record: FaceRecord) -> None:
         face_id = item.face_id or new_face_ids(1)[0]
-        self.rows.append(DraftRow(position, item.identity_id, face_id, vector, record))
+        self.rows.append(DraftRow(position, item.identity_id, face_id, vector, record, item.expire_time_us))
         if (item.identity_display_name or item.identity_labels) and item.identity_id not in self.seeds:
             self.seeds[item.identity_id] = IdentitySeed(item.identity_display_name, dict(item.identity_labels))
 

@@ -138,8 +138,8 @@ def allowed_identities(
     """
     # What a cache keeps may name identities that were deleted since: they have no rows, but they would be listed.
     resolver = _Resolver(view, deadline, FilterCache())
-    numbers = _numbers_of(view, row_filter.identity_ids) if row_filter.identity_ids else None
-    excluded = [_numbers_of(view, row_filter.excluded_identity_ids)]
+    numbers = view.postings.identity_numbers(row_filter.identity_ids) if row_filter.identity_ids else None
+    excluded = [view.postings.identity_numbers(row_filter.excluded_identity_ids)]
     for condition in _conditions(row_filter):
         if _SUBJECTS[condition.subject] is Subject.FACE:
             continue
@@ -149,6 +149,11 @@ def allowed_identities(
         found = resolver.matching(condition).numbers()
         numbers = found if numbers is None else np.intersect1d(numbers, found, assume_unique=True)
     gone = np.unique(np.concatenate(excluded))
+    # Who is not shown is neither chosen nor left out.
+    expired = view.expired_identity_numbers
+    if expired.size:
+        gone = np.setdiff1d(gone, expired, assume_unique=True)
+        numbers = None if numbers is None else np.setdiff1d(numbers, expired, assume_unique=True)
     if numbers is not None:
         return IdentityChoice(np.setdiff1d(numbers, gone, assume_unique=True), is_inverted=False)
     return IdentityChoice(gone, is_inverted=True) if gone.size else None
@@ -159,11 +164,6 @@ def _conditions(row_filter: Filter) -> list[Condition]:
     plain = row_filter.identity_labels.items()
     equal = [Condition(ConditionSubject.IDENTITY_LABEL, key, one_of=(value,)) for key, value in plain]
     return [*equal, *row_filter.conditions]
-
-
-def _numbers_of(view: GalleryView, identity_ids: Iterable[str]) -> Numbers:
-    records = view.identities_by_id(list(identity_ids)).values()
-    return np.unique(np.array([record.number for record in records], dtype=np.int64))
 
 
 class _Resolver:
@@ -211,7 +211,7 @@ class _Resolver:
 
         @functools.cache
         def named() -> Numbers:
-            return _numbers_of(self._view, identity_ids)
+            return self._postings.identity_numbers(identity_ids)
 
         def find(first: int) -> RowSet:
             if not first:
@@ -263,7 +263,7 @@ class _Resolver:
         """The ordinals of an identity's faces, a block at a time."""
         after = -1
         self._deadline.check()
-        while (ordinals := self._view.faces_of(number, after, SCAN_BLOCK_ROWS)).size:
+        while (ordinals := self._postings.faces_of(number, after, SCAN_BLOCK_ROWS)).size:
             yield ordinals
             if len(ordinals) < SCAN_BLOCK_ROWS:
                 return

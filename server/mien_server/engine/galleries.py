@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from mien_server.engine import translation
-from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.context import EngineContext
 from mien_server.engine.outcomes import counts_of, encode_counts
 from mien_server.engine.types import (
     DeletedGallery,
@@ -25,6 +25,7 @@ from mien_server.engine.validation import (
     check_index_policy,
     check_labels,
     check_text,
+    check_time_to_live,
 )
 from mien_server.errors import InvalidArgument
 from mien_server.records.policies import DecisionPolicy, EnrollmentPolicy, IndexPolicy
@@ -53,7 +54,9 @@ class Galleries:
         dimension, fingerprint = self._model_of(spec)
         if not spec.precomputed_name and not spec.recipe:
             spec = replace(spec, recipe=self._context.options.default_recipe)
-        record = translation.gallery_record(spec, dimension=dimension, model_fingerprint=fingerprint, now_us=now_us())
+        record = translation.gallery_record(
+            spec, dimension=dimension, model_fingerprint=fingerprint, now_us=self._context.store.now_us()
+        )
         galleries_max = self._context.limits.galleries_max
         written = self._context.write(
             lambda key: CreateGallery(record=record, galleries_max=galleries_max, request=key),
@@ -69,6 +72,7 @@ class Galleries:
         check_decision_policy(spec.decision_policy, "gallery.decision_policy")
         check_enrollment_policy(spec.enrollment_policy, "gallery.enrollment_policy")
         check_index_policy(spec.index_policy, "gallery.index_policy")
+        check_time_to_live(spec.default_time_to_live_us, "gallery.default_time_to_live")
         if spec.recipe and spec.precomputed_name:
             raise InvalidArgument(
                 "a gallery has a recipe or a precomputed model, not both", field="gallery.model", reason="MODEL_INVALID"
@@ -139,10 +143,14 @@ class Galleries:
         decision_policy: DecisionPolicy | None = None,
         enrollment_policy: EnrollmentPolicy | None = None,
         index_policy: IndexPolicy | None = None,
+        default_time_to_live_us: int | None = None,
         version: int | None = None,
         request: RequestToken | None = None,
     ) -> tuple[GalleryInfo, int]:
         """Change what is not None.
+
+        Args:
+            default_time_to_live_us: of faces that are enrolled from now on; 0: for ever.
 
         Raises:
             NotFound: GALLERY_NOT_FOUND.
@@ -159,6 +167,8 @@ class Galleries:
         if index_policy is not None:
             check_index_policy(index_policy, "gallery.index_policy")
             index = translation.index_policy_record(index_policy)
+        if default_time_to_live_us is not None:
+            check_time_to_live(default_time_to_live_us, "gallery.default_time_to_live")
         written = self._context.write(
             lambda key: UpdateGallery(
                 name=name,
@@ -167,8 +177,9 @@ class Galleries:
                 decision_policy=decision,
                 enrollment_policy=enrollment,
                 index_policy=index,
+                default_time_to_live_us=default_time_to_live_us,
                 expected_version=version,
-                update_time_us=now_us(),
+                update_time_us=self._context.store.now_us(),
                 request=key,
             ),
             request,

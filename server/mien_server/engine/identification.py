@@ -49,7 +49,7 @@ def identify(
         LimitExceeded: LIMIT_EXCEEDED.
     """
     watch = Stopwatch()
-    count = candidate_count or CANDIDATES_DEFAULT
+    count = candidate_count or min(CANDIDATES_DEFAULT, context.limits.candidate_count_max)
     check_count(count, context.limits.candidate_count_max, "candidate_count_max", "candidate_count", 1)
     check_choices(context, choices)
     if policy is not None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from mien_server.engine import translation
-from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.context import EngineContext
 from mien_server.engine.filters import IdentityChoice, allowed_identities
 from mien_server.engine.outcomes import counts_of, encode_counts
 from mien_server.engine.types import (
@@ -19,7 +19,13 @@ from mien_server.engine.types import (
     RemovedFaces,
     RequestToken,
 )
-from mien_server.engine.validation import check_filter, check_identity_id, check_labels, check_text
+from mien_server.engine.validation import (
+    check_expire_time,
+    check_filter,
+    check_identity_id,
+    check_labels,
+    check_text,
+)
 from mien_server.errors import InvalidArgument, NotFound
 from mien_server.records.deadline import Deadline
 from mien_server.records.store_pb2 import IdentityRecord
@@ -104,14 +110,19 @@ class Identities:
         *,
         display_name: str | None = None,
         labels: Mapping[str, str] | None = None,
+        expire_time_us: int | None = None,
         version: int | None = None,
         allow_missing: bool = False,
         request: RequestToken | None = None,
     ) -> tuple[IdentityInfo, int]:
         """Change what is not None; with `allow_missing` make the identity, without faces, when it does not exist.
 
+        Args:
+            expire_time_us: 0: never.
+
         Raises:
             NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND.
+            InvalidArgument: EXPIRE_TIME_PAST.
             Conflict: ETAG_MISMATCH.
         """
         limits = self._context.limits
@@ -121,6 +132,9 @@ class Identities:
             check_text(display_name, limits.display_name_bytes_max, "display_name_bytes_max", field)
         if labels is not None:
             check_labels(labels, limits, "identity.labels")
+        if expire_time_us is not None:
+            # Whether it has passed is for the write to say: its first outcome is given again later.
+            check_expire_time(expire_time_us, 0, "identity.expire_time")
         written = self._context.write(
             lambda key: PutIdentity(
                 gallery=gallery,
@@ -129,7 +143,8 @@ class Identities:
                 labels=labels,
                 allow_missing=allow_missing,
                 expected_version=version,
-                update_time_us=now_us(),
+                update_time_us=self._context.store.now_us(),
+                expire_time_us=expire_time_us,
                 request=key,
             ),
             request,

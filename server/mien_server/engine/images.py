@@ -15,6 +15,12 @@ from mien_server.storage import GalleryView
 
 __all__ = ["analyse", "check_images", "gallery_recipe", "image_error"]
 
+LIMITS_OF_STATUSES = {
+    ImageStatus.TOO_MANY_BYTES: "image_bytes_max",
+    ImageStatus.TOO_MANY_PIXELS: "image_pixels_max",
+}
+"""The limit that a photograph of such a status is beyond."""
+
 
 def check_images(context: EngineContext, images: Sequence[ImageInput], field: str) -> None:
     """Refuse too many photographs or names that are too long. Their bytes are judged one by one, as their status.
@@ -51,7 +57,10 @@ def image_error(analysis: ImageAnalysis, field: str) -> MienError | None:
         case ImageStatus.WORKER_CRASHED:
             return InternalError(f"{field}: {analysis.message}", reason="IMAGE_WORKER_CRASHED")
         case status:
-            return InvalidArgument(f"{field}: {analysis.message}", field=field, reason=f"IMAGE_{status.name}")
+            limit = LIMITS_OF_STATUSES.get(status)
+            metadata = {} if limit is None else {"limit": limit}
+            message = f"{field}: {analysis.message}"
+            return InvalidArgument(message, field=field, reason=f"IMAGE_{status.name}", metadata=metadata)
 
 
 def gallery_recipe(context: EngineContext, gallery: GalleryView) -> RecipeDescription:

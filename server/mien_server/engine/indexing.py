@@ -12,12 +12,14 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
 from mien_server.engine.building import Builds, expected_generation, gallery_gone
 from mien_server.engine.generations import Generations
 from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.resting import Resting
 from mien_server.engine.sealing import Sealer
 from mien_server.engine.types import EffortLadderStep, IndexState, IndexStateKind, OperationKind, OperationState
 from mien_server.errors import Cancelled, MienError
@@ -49,8 +51,6 @@ POLL_S = 0.1
 """How often a build is asked how far it is."""
 SETTLE_S = 0.5
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
-RETRY_AFTER_S = 60.0
-"""A gallery whose build failed is left alone this long."""
 SCHEDULE_S = 60.0
 """How often galleries that nobody writes to are asked whether they are to be measured again."""
 
@@ -83,9 +83,8 @@ class Indexes:
         self._troubles: dict[int, str] = {}
         self._upkeep_troubles: dict[tuple[int, str], str] = {}
         self._damaged: set[int] = set()
-        self._resting_until_s: dict[int, float] = {}
+        self._resting = Resting()
         self._is_closing = False
-        self._sequence = 0
         self._scheduled_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mien-indexes", daemon=True)
 
@@ -110,6 +109,10 @@ class Indexes:
     def generations(self) -> Mapping[int, Generation]:
         """What serves now, by gallery number; never changes, the next one is another."""
         return self._generations.served
+
+    def holding(self, number: int) -> AbstractContextManager[Generation | None]:
+        """What serves a gallery now, its files kept for the length of the block; None where nothing does."""
+        return self._generations.holding(number)
 
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
@@ -180,11 +183,8 @@ class Indexes:
     ) -> OperationRecord:
         """A record of an operation to come; its name ascends with time."""
         now_us = time.time_ns() // 1000
-        with self._wake:
-            self._sequence += 1
-            name = f"operations/{now_us:016d}-{self._sequence:06d}"
         return OperationRecord(
-            name=name,
+            name=self.log.new_name(now_us),
             kind=kind,
             gallery_number=gallery_number,
             gallery_name=gallery_name,
@@ -308,8 +308,7 @@ class Indexes:
                     return number, self._requested.pop(number)
                 if self._settled:
                     return self._settled.pop(), []
-                now_s = time.monotonic()
-                ready = {one for one in self._touched if self._resting_until_s.get(one, 0.0) <= now_s}
+                ready = self._resting.awake(self._touched)
                 if ready:
                     # Every commit notifies; only what cannot wait may end this.
                     if not self._wake.wait_for(self._is_anything_asked, SETTLE_S):
@@ -338,7 +337,7 @@ class Indexes:
     def _handle(self, number: int, operations: list[str]) -> None:
         """Look at one gallery; build when somebody asked or its size wants it."""
         self._drop_dead(number)
-        with self._store.view() as view:
+        with self._store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(number)
             if gallery is None:
                 self._forget(number)
@@ -390,6 +389,7 @@ class Indexes:
             self._note_failure(number, operations, raised)
         else:
             self._clear_troubles(number)
+            self._resting.end(number)
             for operation in operations:
                 self.log.set_result(operation, generation.manifest.name, generation.manifest.live_rows)
             self._finish(operations, OperationState.SUCCEEDED)
@@ -402,7 +402,7 @@ class Indexes:
             self._forget(number)
             self._finish(operations, OperationState.FAILED, gallery_gone())
             return
-        self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+        self._resting.begin(number)
         if isinstance(raised, Cancelled):
             self._finish(operations, OperationState.CANCELLED, raised)
             return
@@ -432,10 +432,11 @@ class Indexes:
         except (MienError, OSError) as error:
             logger.warning("the index of gallery %d could not be measured again: %s", number, error)
             self._note_upkeep_trouble(number, "measure", "what the index finds could not be measured", error)
-            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self._resting.begin(number)
             self._note_commit(0, frozenset({number}))
             return
         self._upkeep_troubles.pop((number, "measure"), None)
+        self._resting.end(number)
         logger.info("measured the index of gallery %d again: drift %s", number, drift)
 
     def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
@@ -466,7 +467,7 @@ class Indexes:
     def _forget(self, number: int) -> None:
         """Drop what is known of a gallery that has gone."""
         self._clear_troubles(number)
-        self._resting_until_s.pop(number, None)
+        self._resting.end(number)
         self._generations.forget(number)
 
     def _clear_troubles(self, number: int) -> None:

@@ -6,11 +6,14 @@ import threading
 from dataclasses import dataclass, field
 
 from mien_server.engine.types import OperationKind, OperationState
-from mien_server.errors import MienError
-from mien_server.records.store_pb2 import OperationRecord
+from mien_server.errors import MienError, Overloaded
+from mien_server.records.store_pb2 import OperationRecord, SnapshotRecord
 from mien_server.storage import Committed, ForgetOperations, PutOperation, Replayed, RequestKey, Store
 
 __all__ = ["OperationEntry", "OperationLog"]
+
+KEPT_MAX = 1000
+"""Operations that are done and remembered; of more the oldest are forgotten."""
 
 
 @dataclass(slots=True)
@@ -27,21 +30,29 @@ class OperationLog:
 
     Args:
         age_max_s: operations that ended longer ago are forgotten when a new one starts.
+        waiting_max: operations that are not done; beyond them none is started for a caller.
     """
 
-    def __init__(self, store: Store, age_max_s: int) -> None:
+    def __init__(self, store: Store, age_max_s: int, waiting_max: int) -> None:
         self._store = store
+        self._waiting_max = waiting_max
         self._age_max_us = age_max_s * 1_000_000
         self._entries: dict[str, OperationEntry] = {}
         self._lock = threading.Lock()
+        self._sequence = 0
+
+    def new_name(self, now_us: int) -> str:
+        """The name of an operation to come; names ascend with time."""
+        with self._lock:
+            self._sequence += 1
+            return f"operations/{now_us:016d}-{self._sequence:06d}"
 
     def _forget_ended(self, before_us: int) -> None:
         with self._store.view() as view:
-            ended = [
-                record.name
-                for record in view.operations()
-                if OperationState(record.state).is_done and record.end_time_us < before_us
-            ]
+            done = [record for record in view.operations() if OperationState(record.state).is_done]
+        # The newest come first.
+        ended = [record.name for record in done if record.end_time_us < before_us]
+        ended += [record.name for record in done[KEPT_MAX:] if record.end_time_us >= before_us]
         if not ended:
             return
         self._store.write(ForgetOperations(names=ended), is_internal=True)
@@ -95,11 +106,13 @@ class OperationLog:
             is_internal: the server's own, which no queue of callers' writes may hold up.
 
         Raises:
-            Overloaded: WRITE_QUEUE_FULL; nothing was started.
+            Overloaded: WRITE_QUEUE_FULL, TOO_MANY_OPERATIONS; nothing was started.
         """
         self._forget_ended(record.create_time_us - self._age_max_us)
         entry = OperationEntry(record)
         with self._lock:
+            if not is_internal:
+                self._require_room(request)
             self._entries[record.name] = entry
         is_kept = False
         try:
@@ -111,6 +124,20 @@ class OperationLog:
                 with self._lock:
                     del self._entries[record.name]
         return written.outcome.decode() if isinstance(written, Replayed) else record.name
+
+    def _require_room(self, request: RequestKey[None] | None) -> None:
+        waiting = sum(not OperationState(entry.record.state).is_done for entry in self._entries.values())
+        if waiting < self._waiting_max or (request is not None and self._is_known(request.request_id)):
+            return
+        raise Overloaded(
+            f"{waiting} operations are not done, operations_waiting_max = {self._waiting_max}; wait for one to end",
+            reason="TOO_MANY_OPERATIONS",
+            metadata={"limit": "operations_waiting_max", "maximum": str(self._waiting_max)},
+        )
+
+    def _is_known(self, request_id: str) -> bool:
+        with self._store.view() as view:
+            return view.request(request_id) is not None
 
     def advance(self, name: str, progress: float, stage: str) -> None:
         """Note how far an operation is. Not kept in the store."""
@@ -143,6 +170,10 @@ class OperationLog:
         """Note what a build made."""
         record = self._entries[name].record
         record.result_generation, record.result_rows = generation, rows
+
+    def set_snapshot(self, name: str, snapshot: SnapshotRecord) -> None:
+        """Note which snapshot was taken."""
+        self._entries[name].record.result_snapshot.CopyFrom(snapshot)
 
     def find(self, name: str) -> OperationRecord | None:
         """An operation as it stands; None when there is none of that name."""

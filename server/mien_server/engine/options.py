@@ -22,8 +22,10 @@ class EngineOptions:
         search_thread_count: cores one batch search may use; one probe always uses one.
         build_thread_count: cores an index build may use.
         operation_age_max_s: finished operations are forgotten when they are older.
+        sweep_interval_s: how often what has expired is deleted.
         erasure_within_s: an erasure that takes longer is overdue, and the server says so.
         rebuilds_automatically: whether indexes are built and rebuilt without being asked.
+        snapshot_destinations: folders and URLs that snapshots may be written to, and below; none: no snapshots.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -34,5 +36,7 @@ class EngineOptions:
     search_thread_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     build_thread_count: int = field(default_factory=lambda: os.cpu_count() or 1)
     operation_age_max_s: int = 86_400
+    sweep_interval_s: float = 60.0
     erasure_within_s: float = 60.0
     rebuilds_automatically: bool = True
+    snapshot_destinations: tuple[str, ...] = ()

@@ -10,11 +10,11 @@ import contextlib
 import logging
 import os
 import threading
-import time
 from collections.abc import Callable
 from typing import Protocol
 
 from mien_server.engine.generations import Generations
+from mien_server.engine.resting import Resting
 from mien_server.errors import MienError
 from mien_server.index import Generation, RebuildPolicy, SealReason, seal, wants_seal
 from mien_server.records.rows import GalleryRows
@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 SETTLE_S = 0.2
 """A gallery is looked at this long after a commit, so that a stream of commits is one look."""
-RETRY_AFTER_S = 60.0
-"""A gallery whose seal failed is left alone this long."""
 NICENESS = 5
 """Serving comes first, yet a stream of enrolments must not outrun the seals."""
 CATCHING_UP_ROUNDS_MAX = 8
@@ -61,7 +59,7 @@ class Sealer:
         self._on_end = on_end
         self._wake = threading.Condition()
         self._touched: set[int] = set()
-        self._resting_until_s: dict[int, float] = {}
+        self._resting = Resting()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="mien-sealing", daemon=True)
 
@@ -100,17 +98,18 @@ class Sealer:
                 self._wake.wait_for(lambda: self._is_closing, SETTLE_S)
                 if self._is_closing:
                     return None
-                now_s = time.monotonic()
-                ready = {number for number in self._touched if self._resting_until_s.get(number, 0.0) <= now_s}
+                ready = self._resting.awake(self._touched)
                 self._touched -= ready
                 if ready:
                     return ready
 
     def _look(self, number: int) -> None:
         try:
-            self._on_end(number, None, is_sealed=self.seal_if_wanted(number))
+            is_sealed = self.seal_if_wanted(number)
+            self._resting.end(number)
+            self._on_end(number, None, is_sealed=is_sealed)
         except Exception as raised:
-            self._resting_until_s[number] = time.monotonic() + RETRY_AFTER_S
+            self._resting.begin(number)
             self.note(frozenset({number}))
             is_defect = not isinstance(raised, MienError | OSError)
             logger.warning("sealing gallery %d failed: %s", number, raised, exc_info=is_defect and raised)
@@ -126,7 +125,7 @@ class Sealer:
             if generation is None:
                 return False
             # Views end soon, the rows of one stay: no page of LMDB waits for a seal.
-            with self._store.view() as view:
+            with self._store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 policy = None if gallery is None else self._policy_of(gallery)
                 if gallery is None or policy is None:
@@ -153,7 +152,7 @@ class Sealer:
             MienError, OSError: it could not be made.
         """
         with self._generations.sealing, self._generations.holding(number) as generation:
-            with self._store.view() as view:
+            with self._store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 if generation is None or gallery is None:
                     return False
@@ -191,6 +190,6 @@ def caught_up(
 
 
 def _rows_now(store: Store, number: int) -> GalleryRows | None:
-    with store.view() as view:
+    with store.view(shows_expired=True) as view:
         gallery = view.gallery_by_number(number)
         return None if gallery is None else gallery.rows

@@ -233,7 +233,7 @@ def search_faces(
         PreconditionFailed: REVISION_NOT_REACHED.
     """
     watch = Stopwatch()
-    k = k or K_DEFAULT
+    k = k or min(K_DEFAULT, context.limits.k_max)
     check_count(k, context.limits.k_max, "k_max", "k", 1)
     check_choices(context, choices)
     analysed = analyse_probes(context, gallery, probes, deadline)

@@ -125,6 +125,7 @@ def gallery_record(
         index_policy=index_policy_record(spec.index_policy),
         create_time_us=now_us,
         update_time_us=now_us,
+        default_time_to_live_us=spec.default_time_to_live_us,
     )
 
 
@@ -150,6 +151,7 @@ def gallery_info(
         create_time_us=record.create_time_us,
         update_time_us=record.update_time_us,
         version=record.version,
+        default_time_to_live_us=record.default_time_to_live_us,
     )
 
 
@@ -163,6 +165,7 @@ def identity_info(identity_id: str, record: store_pb2.IdentityRecord) -> Identit
         create_time_us=record.create_time_us,
         update_time_us=record.update_time_us,
         version=record.version,
+        expire_time_us=record.expire_time_us,
     )
 
 
@@ -197,6 +200,7 @@ def face_info(face: Face, identity_id: str, model_fingerprint: str, embedding: F
         model_fingerprint=model_fingerprint,
         create_time_us=record.create_time_us,
         embedding=embedding,
+        expire_time_us=record.expire_time_us,
     )
 
 

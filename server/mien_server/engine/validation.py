@@ -16,6 +16,7 @@ __all__ = [
     "check_count",
     "check_decision_policy",
     "check_enrollment_policy",
+    "check_expire_time",
     "check_face_id",
     "check_filter",
     "check_gallery_name",
@@ -24,10 +25,17 @@ __all__ = [
     "check_index_policy",
     "check_labels",
     "check_text",
+    "check_time_to_live",
 ]
 
 _GALLERY_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,62}")
 _LABEL_KEY = re.compile(r"[a-z0-9][a-z0-9_.-]{0,62}")
+TIME_TO_LIVE_MIN_US = 1_000_000
+TIME_TO_LIVE_MAX_US = 36_500 * 86_400 * 1_000_000
+"""A hundred years: what is to be kept longer is to be kept for ever."""
+EXPIRE_TIME_MAX_US = 253_402_300_800 * 1_000_000 - 1
+"""The end of the year 9999, the last that a Timestamp can hold."""
+
 _LABEL_SUBJECTS = {ConditionSubject.IDENTITY_LABEL, ConditionSubject.FACE_LABEL}
 
 
@@ -109,6 +117,38 @@ def _check_id(text: str, bytes_max: int, limit_name: str, field: str, reason: st
     check_text(text, bytes_max, limit_name, field)
     if _has_control_character(text):
         raise InvalidArgument(f"{field}: {text!r} holds control characters", field=field, reason=reason)
+
+
+def check_expire_time(expire_time_us: int, now_us: int, field: str) -> None:
+    """Refuse a time that nothing can expire at; 0, never, is allowed.
+
+    Raises:
+        InvalidArgument: EXPIRE_TIME_PAST; TIME_INVALID, before 1970 or after the year 9999.
+    """
+    if not 0 <= expire_time_us <= EXPIRE_TIME_MAX_US:
+        raise InvalidArgument(
+            f"{field}: {expire_time_us} us are no time from 1970 to 9999", field=field, reason="TIME_INVALID"
+        )
+    if 0 < expire_time_us <= now_us:
+        raise InvalidArgument(
+            f"{field} has passed already; give a later one, or leave out what is not to be kept",
+            field=field,
+            reason="EXPIRE_TIME_PAST",
+        )
+
+
+def check_time_to_live(time_to_live_us: int, field: str) -> None:
+    """Refuse a time that faces cannot be kept for; 0, for ever, is allowed.
+
+    Raises:
+        InvalidArgument: TIME_TO_LIVE_INVALID.
+    """
+    if time_to_live_us and not TIME_TO_LIVE_MIN_US <= time_to_live_us <= TIME_TO_LIVE_MAX_US:
+        raise InvalidArgument(
+            f"{field}: {time_to_live_us / 1e6:g} s is not allowed; give 1 s to 36,500 days, or 0 for ever",
+            field=field,
+            reason="TIME_TO_LIVE_INVALID",
+        )
 
 
 def check_labels(labels: Mapping[str, str], limits: Limits, field: str) -> None:

@@ -4,13 +4,14 @@ Exact search for small galleries; beyond them generations: inverted lists of sho
 own from the vector file, measured on the gallery's own faces, published atomically, and always rescored from the
 stored rows. Everything here is derived from the rows that storage hands over and can be thrown away.
 
-Only `faiss_adapter` imports faiss. Nothing here may import storage, embedding, engine or anything above them.
+Only `faiss_library` imports faiss. Nothing here may import storage, embedding, engine or anything above them.
 """
 
 from mien_server.index.build_job import BuildJob
 from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
-from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
+from mien_server.index.inspection import GenerationInspection, inspect_agreement, inspect_generation
+from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest, generation_files
 from mien_server.index.plan import default_agreement, searches_exactly
 from mien_server.index.publish import current_generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.index.rebuild_policy import (
@@ -32,6 +33,7 @@ __all__ = [
     "EffortChoice",
     "ExpectedGeneration",
     "Generation",
+    "GenerationInspection",
     "GenerationRefused",
     "LadderStep",
     "Manifest",
@@ -44,6 +46,9 @@ __all__ = [
     "current_generation",
     "current_or_none",
     "default_agreement",
+    "generation_files",
+    "inspect_agreement",
+    "inspect_generation",
     "load_generation",
     "measured_again",
     "prune",

@@ -172,6 +172,8 @@ class BuildProcess:
 
 
 def _ending(return_code: int) -> str:
+    if return_code == -signal.SIGKILL:
+        return "was killed by SIGKILL, as the system does where memory runs out"
     if return_code < 0:
         return f"was killed by {signal.Signals(-return_code).name}"
     return f"ended with {return_code}"

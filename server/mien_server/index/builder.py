@@ -19,7 +19,8 @@ from pathlib import Path
 from mien_server.errors import InternalError, MienError
 from mien_server.index.bitmaps import set_ordinals
 from mien_server.index.build_job import BuildJob
-from mien_server.index.faiss_adapter import FAISS_VERSION, ListWriter
+from mien_server.index.faiss_adapter import ListWriter
+from mien_server.index.faiss_library import FAISS_VERSION
 from mien_server.index.manifest import QUANTIZER_FILE_NAME, Manifest, Segment
 from mien_server.index.measuring import measured_index
 from mien_server.index.remeasuring import measure_generation
@@ -92,6 +93,7 @@ def build_generation(job: BuildJob, work_folder: Path, report: Report) -> str:
         default_recall_target=job.default_recall_target,
         ladder=measured.ladder,
         staging=measured.staging,
+        relaxed_stagings=measured.relaxed_stagings,
         probe_count=measured.probe_count,
         faiss_version=FAISS_VERSION,
         build_time_us=measured.time_us,
@@ -125,8 +127,11 @@ def main(arguments: list[str]) -> int:
     except MienError as error:
         _print({"reason": error.reason, "message": error.message})
         return 1
-    except (OSError, MemoryError) as error:
-        _print({"reason": "BUILD_FAILED", "message": f"the builder failed: {error!r}"})
+    except OSError as error:
+        _print({"reason": "BUILD_FAILED", "message": f"the builder failed: {error}"})
+        return 1
+    except MemoryError:
+        _print({"reason": "BUILD_FAILED", "message": "the builder got no memory; give it more, or build later"})
         return 1
     return 0
 

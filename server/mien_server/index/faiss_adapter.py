@@ -1,70 +1,30 @@
-"""The one module that imports faiss: narrow, typed functions, and the one place where its exceptions become ours.
+"""FAISS's inverted lists of codes: narrow, typed classes and functions.
 
-Every function that searches, trains or encodes takes the number of threads; others use one. OpenMP keeps that setting
-for each calling thread, so each call sets it anew for its own thread and disturbs no other. FAISS releases the GIL
-while it computes, and its BLAS follows the same setting.
+Every function that searches, trains or encodes takes the number of threads; others use one.
 """
 
 from __future__ import annotations
 
 import ctypes
 import functools
-import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
-from mien_server.errors import InternalError
+from mien_server.index.faiss_library import faiss, translated, write_file
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
 
 __all__ = [
-    "BLAS_WORK_MIN",
-    "FAISS_VERSION",
     "CodeSpecification",
     "InvertedIndex",
     "ListWriter",
+    "Projection",
     "Quantizer",
-    "decode_float16",
-    "nearest_candidates",
-    "nearest_rows",
-    "similarities_of",
     "train_centroids",
     "train_quantizer",
 ]
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-WAIT_POLICY_VARIABLE = "OMP_WAIT_POLICY"
-
-
-def _load_faiss() -> Any:
-    """The library, untyped, for SWIG gives it no useful types.
-
-    Its OpenMP threads sleep while they wait: by default they spin, and take the cores that other calls, the writer
-    and a builder need. OpenMP reads the variable while it is loaded, and nobody else needs to see it.
-    """
-    is_unset = WAIT_POLICY_VARIABLE not in os.environ
-    os.environ.setdefault(WAIT_POLICY_VARIABLE, "PASSIVE")
-    try:
-        import faiss
-    finally:
-        if is_unset:
-            del os.environ[WAIT_POLICY_VARIABLE]
-    return faiss
-
-
-_faiss = _load_faiss()
-FAISS_VERSION: str = _faiss.__version__
-
-BLAS_WORK_MIN = 2048
-"""Probes times dimension from which exact search multiplies matrices: FAISS's own 128,000 is 7 times too high."""
-
-_faiss.cvar.distance_compute_blas_threshold = BLAS_WORK_MIN
 
 TRIMMED_BYTES_MIN = 16 * 1024 * 1024
 """Plain lists of fewer bytes are left to the allocator, which keeps what is freed for later."""
@@ -80,120 +40,6 @@ def _trim_memory() -> None:
         trim(0)
 
 
-def _translated(function: Callable[_P, _R]) -> Callable[_P, _R]:
-    """Let the library's exceptions leave as InternalError."""
-
-    @functools.wraps(function)
-    def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return function(*args, **kwargs)
-        except (RuntimeError, MemoryError, AssertionError, TypeError, ValueError) as error:
-            raise InternalError(
-                f"FAISS refused {function.__name__}: {error}; this is a defect, please report it",
-                reason="INDEX_LIBRARY_FAILED",
-            ) from error
-
-    return call
-
-
-@_translated
-def nearest_rows(
-    probes: Float32Array, rows: Float32Array, count: int, selected: UInt8Array | None, threads: int
-) -> tuple[Int64Array, Float32Array]:
-    """The `count` rows of largest inner product with each probe, by comparing with all.
-
-    Args:
-        probes: [n, d], C-contiguous.
-        rows: [m, d], C-contiguous.
-        selected: bitmap of the rows that count; None for all.
-
-    Returns:
-        Row numbers int64 [n, count], -1 where there are fewer, and inner products float32 [n, count], descending.
-    """
-    _faiss.omp_set_num_threads(threads)
-    probe_count, dimension = probes.shape
-    numbers = np.empty((probe_count, count), np.int64)
-    products = np.empty((probe_count, count), np.float32)
-    pointer = _faiss.swig_ptr
-    arguments = [pointer(probes), pointer(rows), dimension, probe_count, len(rows), count]
-    arguments += [pointer(products), pointer(numbers)]
-    if selected is not None:
-        arguments.append(_faiss.IDSelectorBitmap(selected.size, pointer(selected)))
-    _faiss.knn_inner_product(*arguments)
-    return _padded(numbers, products)
-
-
-def _padded(numbers: Int64Array, products: Float32Array) -> tuple[Int64Array, Float32Array]:
-    """FAISS pads products with the lowest float; here it is -inf."""
-    if numbers.size and numbers[:, -1].min() < 0:
-        products[numbers < 0] = -np.inf
-    return numbers, products
-
-
-@_translated
-def nearest_candidates(
-    probes: Float32Array, rows: Float32Array, candidates: Int64Array, count: int, threads: int
-) -> tuple[Int64Array, Float32Array]:
-    """The `count` rows of largest inner product with each probe among that probe's candidates.
-
-    The same probe and row give the same bits wherever they stand, unlike the blocked products of `nearest_rows`.
-
-    Args:
-        probes: [n, d], C-contiguous.
-        rows: [m, d], C-contiguous.
-        candidates: row numbers [n, c], C-contiguous; the first one that is negative ends a probe's candidates.
-
-    Returns:
-        As `nearest_rows`.
-    """
-    _faiss.omp_set_num_threads(threads)
-    probe_count, dimension = probes.shape
-    candidate_count = candidates.shape[1]
-    numbers = np.empty((probe_count, count), np.int64)
-    products = np.empty((probe_count, count), np.float32)
-    pointer = _faiss.swig_ptr
-    # The stride is given: FAISS's default takes the number of rows for it.
-    _faiss.knn_inner_products_by_idx(
-        pointer(probes),
-        pointer(rows),
-        pointer(candidates),
-        dimension,
-        probe_count,
-        len(rows),
-        candidate_count,
-        count,
-        pointer(products),
-        pointer(numbers),
-        candidate_count,
-    )
-    return _padded(numbers, products)
-
-
-@_translated
-def similarities_of(probes: Float32Array, rows: Float32Array, candidates: Int64Array, threads: int) -> Float32Array:
-    """Inner products float32 [n, c] of each probe with its candidates [n, c]; the bits of `nearest_candidates`."""
-    _faiss.omp_set_num_threads(threads)
-    products = np.empty(candidates.shape, np.float32)
-    pointer = _faiss.swig_ptr
-    _faiss.fvec_inner_products_by_idx(
-        pointer(products), pointer(probes), pointer(rows), pointer(candidates), probes.shape[1], *candidates.shape
-    )
-    return products
-
-
-@_translated
-def decode_float16(rows: npt.NDArray[np.generic], threads: int) -> Float32Array:
-    """The float16 rows [m, d] as float32, on several threads, where numpy takes one."""
-    _faiss.omp_set_num_threads(threads)
-    contiguous = np.ascontiguousarray(rows, np.float16)
-    decoded = np.empty(contiguous.shape, np.float32)
-    if len(contiguous):
-        quantizer = _faiss.ScalarQuantizer(contiguous.shape[1], _faiss.ScalarQuantizer.QT_fp16)
-        pointer = _faiss.swig_ptr
-        quantizer.decode_c(pointer(contiguous.view(np.uint8)), pointer(decoded), len(contiguous))
-    return decoded
-
-
 @dataclass(frozen=True, slots=True)
 class CodeSpecification:
     """How an inverted index is laid out.
@@ -202,17 +48,20 @@ class CodeSpecification:
         lists: inverted lists.
         subquantizers: 4-bit product quantiser codes for each row; 0 means 8 bits for each component instead.
         residual: codes are of the difference between the row and its list's centroid.
+        directions: vectors are projected onto the gallery's so many leading directions first; 0: taken as they are.
     """
 
     lists: int
     subquantizers: int
     residual: bool
+    directions: int = 0
 
     @property
     def name(self) -> str:
         """As FAISS's index factory names what is searched; " residual" where it is."""
-        is_packed = self.subquantizers > 0
-        return self.factory_name + ("fs" if is_packed else "") + (" residual" if self.residual else "")
+        projection = f"PCAR{self.directions}," if self.directions else ""
+        packing = "fs" if self.subquantizers else ""
+        return projection + self.factory_name + packing + (" residual" if self.residual else "")
 
     @property
     def factory_name(self) -> str:
@@ -221,25 +70,86 @@ class CodeSpecification:
         return f"IVF{self.lists},{code}"
 
 
+class Projection:
+    """Onto some directions, of unit length and at right angles to each other. Never changed; safe for many threads.
+
+    Args:
+        directions: float32 [directions, dimension].
+    """
+
+    def __init__(self, directions: Float32Array) -> None:
+        count, dimension = directions.shape
+        self._transform = faiss.LinearTransform(dimension, count, False)  # noqa: FBT003 - SWIG takes no names; no offset
+        faiss.copy_array_to_vector(np.ascontiguousarray(directions).ravel(), self._transform.A)
+        self._transform.is_trained = True
+
+    @classmethod
+    def leading(cls, sample: Float32Array, count: int, seed: int) -> Projection:
+        """Onto the `count` directions along which rows [m, dimension] are longest, turned at random among themselves.
+
+        Turned they hold about equally much each, as codes of equal length and tables of equal scale want it.
+        """
+        moments = sample.T @ sample / np.float32(len(sample))
+        leading = np.linalg.eigh(moments)[1][:, -count:]
+        turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))
+        return cls((leading @ turn).T.astype(np.float32))
+
+    @property
+    def dimension(self) -> int:
+        """Components of a vector before."""
+        return int(self._transform.d_in)
+
+    @translated
+    def of(self, vectors: Float32Array, threads: int) -> Float32Array:
+        """The vectors [n, dimension], C-contiguous, as [n, directions]."""
+        faiss.omp_set_num_threads(threads)
+        projected = np.empty((len(vectors), self._transform.d_out), np.float32)
+        self._transform.apply_noalloc(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(projected))
+        return projected
+
+    @translated
+    def before(self, handle: Any) -> Any:
+        """The FAISS index that projects and then is as this one."""
+        return faiss.IndexPreTransform(self._transform, handle)
+
+    @classmethod
+    @translated
+    def split(cls, handle: Any) -> tuple[Any, Projection | None]:
+        """Inverse of `before`; None where the FAISS index does not project."""
+        if not isinstance(handle, faiss.IndexPreTransform) or handle.chain.size() != 1:
+            return handle, None
+        transform = faiss.downcast_VectorTransform(handle.chain.at(0))
+        directions = faiss.vector_float_to_array(transform.A).reshape(transform.d_out, transform.d_in)
+        # A copy: what was read owns its parts.
+        return _copy(faiss.downcast_index(handle.index)), cls(directions)
+
+
+def _copy(handle: Any) -> Any:
+    return faiss.deserialize_index(faiss.serialize_index(handle))
+
+
 class Quantizer:
     """What was trained: the lists' centroids and the codes. Never changed; safe for many threads at once.
 
     FAISS packs FastScan codes in blocks that it can search but neither merge nor thin out. So rows are gathered in
     plain lists (`ListWriter`), which are also what is stored, and packed once, when they are to be searched.
+
+    What is called projected is on the directions that codes are made of, or as it was where there are none.
     """
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, projection: Projection | None = None) -> None:
         self._handle = handle
+        self._projection = projection
 
     @classmethod
-    @_translated
+    @translated
     def read(cls, path: Path) -> Quantizer:
         """The quantiser in the file. Raises InternalError when it is none of ours."""
-        handle = _faiss.read_index(str(path))
-        is_ours = isinstance(handle, _faiss.IndexIVFPQ | _faiss.IndexIVFScalarQuantizer)
-        if not is_ours or handle.metric_type != _faiss.METRIC_INNER_PRODUCT or handle.ntotal:
+        handle, projection = Projection.split(faiss.read_index(str(path)))
+        is_ours = isinstance(handle, faiss.IndexIVFPQ | faiss.IndexIVFScalarQuantizer)
+        if not is_ours or handle.metric_type != faiss.METRIC_INNER_PRODUCT or handle.ntotal:
             raise ValueError(f"{path} holds {type(handle).__name__}, not a trained quantiser by inner product")
-        return cls(handle)
+        return cls(handle, projection)
 
     @property
     def lists(self) -> int:
@@ -248,37 +158,42 @@ class Quantizer:
 
     @property
     def dimension(self) -> int:
-        """Components of one vector."""
-        return int(self._handle.d)
+        """Components of one vector, before it is projected."""
+        return int(self._handle.d) if self._projection is None else self._projection.dimension
 
-    @_translated
+    @translated
     def write(self, path: Path) -> None:
         """Write it to the file, without syncing it."""
-        _faiss.write_index(self._handle, str(path))
+        whole = self._handle if self._projection is None else self._projection.before(self._handle)
+        write_file(path, functools.partial(faiss.write_index, whole))
 
-    @_translated
+    def projected(self, vectors: Float32Array, threads: int) -> Float32Array:
+        """The vectors [n, d], C-contiguous, projected."""
+        return vectors if self._projection is None else self._projection.of(vectors, threads)
+
+    @translated
     def writer(self) -> ListWriter:
         """Lists of this quantiser, empty."""
-        return ListWriter(_faiss.deserialize_index(_faiss.serialize_index(self._handle)))
+        return ListWriter(_copy(self._handle), self._projection)
 
-    @_translated
+    @translated
     def read_lists(self, path: Path) -> ListWriter:
         """The lists of this quantiser that `ListWriter.write` wrote. Raises InternalError when they are none."""
-        lists = _faiss.read_InvertedLists(_faiss.FileIOReader(str(path)))
+        lists = faiss.read_InvertedLists(faiss.FileIOReader(str(path)))
         if (lists.nlist, lists.code_size) != (self._handle.nlist, self._handle.code_size):
             raise ValueError(
                 f"{path} holds {lists.nlist} lists of {lists.code_size} bytes a row, not of this quantiser"
             )
-        handle = _faiss.deserialize_index(_faiss.serialize_index(self._handle))
+        handle = _copy(self._handle)
         # The handle owns them from here on.
         handle.replace_invlists(lists, True)  # noqa: FBT003 - SWIG takes no names
         handle.ntotal = lists.compute_ntotal()
-        return ListWriter(handle)
+        return ListWriter(handle, self._projection)
 
-    @_translated
+    @translated
     def nearest_lists(self, probes: Float32Array, count: int, threads: int) -> tuple[Int64Array, Float32Array]:
-        """The `count` lists nearest to each probe, best first: int64 [n, count], and products with their centroids."""
-        _faiss.omp_set_num_threads(threads)
+        """The `count` lists nearest to each projected probe, best first: int64 [n, count], and their products."""
+        faiss.omp_set_num_threads(threads)
         products, lists = self._handle.quantizer.search(probes, count)
         return lists, products
 
@@ -286,50 +201,60 @@ class Quantizer:
 class ListWriter:
     """Inverted lists that are being filled. One thread at a time."""
 
-    def __init__(self, handle: Any) -> None:
+    def __init__(self, handle: Any, projection: Projection | None = None) -> None:
         self._handle = handle
+        self._projection = projection
 
     @property
     def size(self) -> int:
         """Rows in the lists."""
         return int(self._handle.ntotal)
 
-    @_translated
+    @translated
     def add(self, vectors: Float32Array, ordinals: Int64Array, threads: int) -> None:
         """Encode the vectors [m, d] and append them to their lists."""
-        _faiss.omp_set_num_threads(threads)
-        self._handle.add_with_ids(vectors, ordinals)
+        projected = vectors if self._projection is None else self._projection.of(vectors, threads)
+        faiss.omp_set_num_threads(threads)
+        self._handle.add_with_ids(projected, ordinals)
 
-    @_translated
+    @translated
     def merge(self, other: ListWriter) -> None:
         """Append the rows of lists of the same quantiser, which are empty afterwards."""
         self._handle.merge_from(other._handle, 0)
 
-    @_translated
+    @translated
     def keep(self, selected: UInt8Array) -> None:
         """Drop the rows whose ordinal's bit is not set."""
-        _faiss.omp_set_num_threads(1)
-        selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
-        self._handle.remove_ids(_faiss.IDSelectorNot(selector))
+        faiss.omp_set_num_threads(1)
+        selector = faiss.IDSelectorBitmap(selected.size, faiss.swig_ptr(selected))
+        self._handle.remove_ids(faiss.IDSelectorNot(selector))
 
-    @_translated
+    @translated
+    def ordinals(self) -> Int64Array:
+        """The rows in the lists, int64 [size], list after list."""
+        lists = self._handle.invlists
+        parts = [
+            faiss.rev_swig_ptr(lists.get_ids(number), lists.list_size(number)).copy()
+            for number in range(lists.nlist)
+            if lists.list_size(number)
+        ]
+        return np.concatenate(parts) if parts else np.zeros(0, np.int64)
+
+    @translated
     def write(self, path: Path) -> None:
         """Write the rows, without what was trained, to the file, without syncing it."""
-        writer = _faiss.FileIOWriter(str(path))
-        _faiss.write_InvertedLists(self._handle.invlists, writer)
-        # The file is closed with its writer.
-        del writer
+        write_file(path, functools.partial(faiss.write_InvertedLists, self._handle.invlists))
 
-    @_translated
+    @translated
     def finish(self) -> InvertedIndex:
         """The lists as they are searched. Nothing may be done with the writer afterwards."""
         sizes = np.array([self._handle.invlists.list_size(number) for number in range(self._handle.nlist)], np.int64)
-        _faiss.omp_set_num_threads(1)
-        if isinstance(self._handle, _faiss.IndexIVFPQ):
-            packed = _faiss.IndexIVFPQFastScan(self._handle)
+        faiss.omp_set_num_threads(1)
+        if isinstance(self._handle, faiss.IndexIVFPQ):
+            packed = faiss.IndexIVFPQFastScan(self._handle)
             # It borrows what was trained; the plain rows are of no more use. Lists that are emptied keep their memory.
             freed_bytes = self.size * self._handle.code_size
-            empty = _faiss.ArrayInvertedLists(self._handle.nlist, self._handle.code_size)
+            empty = faiss.ArrayInvertedLists(self._handle.nlist, self._handle.code_size)
             empty.this.disown()
             self._handle.replace_invlists(empty, True)  # noqa: FBT003 - SWIG takes no names; the handle owns them
             self._handle.ntotal = 0
@@ -362,25 +287,41 @@ class InvertedIndex:
         """Rows in the lists."""
         return int(self._handle.ntotal)
 
-    @_translated
+    @translated
+    def ordinals_of(self, number: int) -> Int64Array:
+        """Ordinals int64 [m] of the rows in one list."""
+        lists = self._handle.invlists
+        count = lists.list_size(number)
+        held: Int64Array = np.empty(0, np.int64)
+        if count:
+            ids = lists.get_ids(number)
+            held = faiss.rev_swig_ptr(ids, count).copy()
+            lists.release_ids(number, ids)
+        return held
+
+    @translated
     def candidates(
         self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
     ) -> Int64Array:
         """The `count` best ordinals of each probe by their codes, from its `lists` nearest lists.
 
         Args:
-            probes: [n, d], C-contiguous.
+            probes: projected, [n, d], C-contiguous.
             selected: bitmap of the ordinals that count; None for all.
 
         Returns:
             Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
         """
-        _faiss.omp_set_num_threads(threads)
+        faiss.omp_set_num_threads(threads)
+        ordinals = np.empty((len(probes), count), np.int64)
+        scores = np.empty((len(probes), count), np.float32)
+        pointer = faiss.swig_ptr
         parameters = self._parameters_of(lists, selected)
-        ordinals: Int64Array = self._handle.search(probes, count, params=parameters)[1]
+        # Without FAISS's Python around it, which takes as long as a short scan.
+        self._handle.search_c(len(probes), pointer(probes), count, pointer(scores), pointer(ordinals), parameters)
         return ordinals
 
-    @_translated
+    @translated
     def scan(
         self,
         probes: Float32Array,
@@ -393,11 +334,11 @@ class InvertedIndex:
 
         Products of lists of one quantiser can be compared. Where there is no row they are the lowest float.
         """
-        _faiss.omp_set_num_threads(threads)
+        faiss.omp_set_num_threads(threads)
         numbers, products = nearest
         ordinals = np.empty((len(probes), count), np.int64)
         scores = np.empty((len(probes), count), np.float32)
-        pointer = _faiss.swig_ptr
+        pointer = faiss.swig_ptr
         self._handle.search_preassigned_c(
             len(probes),
             pointer(probes),
@@ -413,39 +354,47 @@ class InvertedIndex:
 
     def _parameters_of(self, lists: int, selected: UInt8Array | None) -> Any:
         if selected is not None:
-            selector = _faiss.IDSelectorBitmap(selected.size, _faiss.swig_ptr(selected))
-            return _faiss.SearchParametersIVF(nprobe=lists, sel=selector)
+            selector = faiss.IDSelectorBitmap(selected.size, faiss.swig_ptr(selected))
+            return faiss.SearchParametersIVF(nprobe=lists, sel=selector)
         parameters = self._parameters.get(lists)
         if parameters is None:
             # Read only once made; two threads that make the same one do no harm.
-            parameters = self._parameters[lists] = _faiss.SearchParametersIVF(nprobe=lists)
+            parameters = self._parameters[lists] = faiss.SearchParametersIVF(nprobe=lists)
         return parameters
 
 
-@_translated
+@translated
 def train_centroids(sample: Float32Array, lists: int, seed: int, threads: int) -> Float32Array:
     """Centres float32 [lists, d] of unit norm of the sample [m, d], by spherical k-means."""
-    _faiss.omp_set_num_threads(threads)
-    parameters = _faiss.ClusteringParameters()
+    faiss.omp_set_num_threads(threads)
+    parameters = faiss.ClusteringParameters()
     parameters.spherical = True
     parameters.niter = KMEANS_ITERATIONS
     parameters.seed = seed
     parameters.min_points_per_centroid = 1
-    clustering = _faiss.Clustering(sample.shape[1], lists, parameters)
-    clustering.train(sample, _faiss.IndexFlatIP(sample.shape[1]))
-    centroids: Float32Array = _faiss.vector_float_to_array(clustering.centroids).reshape(lists, -1)
+    clustering = faiss.Clustering(sample.shape[1], lists, parameters)
+    clustering.train(sample, faiss.IndexFlatIP(sample.shape[1]))
+    centroids: Float32Array = faiss.vector_float_to_array(clustering.centroids).reshape(lists, -1)
     return centroids
 
 
-@_translated
-def train_quantizer(specification: CodeSpecification, sample: Float32Array, centroids: Float32Array) -> Quantizer:
+@translated
+def train_quantizer(
+    specification: CodeSpecification,
+    sample: Float32Array,
+    centroids: Float32Array,
+    projection: Projection | None = None,
+) -> Quantizer:
     """These centroids [lists, d], and codes trained on the sample [m, d].
 
     The centroids are copied, so that several codes can share one k-means. One thread is used: codes are many small
     problems, which several threads solve at half the speed.
+
+    Args:
+        projection: what sample and centroids are projected by already.
     """
-    _faiss.omp_set_num_threads(1)
-    handle = _faiss.index_factory(sample.shape[1], specification.factory_name, _faiss.METRIC_INNER_PRODUCT)
+    faiss.omp_set_num_threads(1)
+    handle = faiss.index_factory(sample.shape[1], specification.factory_name, faiss.METRIC_INNER_PRODUCT)
     handle.by_residual = specification.residual
     handle.quantizer.add(centroids)
     if specification.subquantizers:
@@ -453,4 +402,4 @@ def train_quantizer(specification: CodeSpecification, sample: Float32Array, cent
         handle.do_polysemous_training = False
     # A quantizer that holds as many centroids as there are lists is left as it is.
     handle.train(sample)
-    return Quantizer(handle)
+    return Quantizer(handle, projection)

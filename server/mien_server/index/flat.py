@@ -12,19 +12,20 @@ from collections.abc import Iterator
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.index import faiss_adapter
+from mien_server.index import faiss_rows
 from mien_server.index.bitmaps import bitmap_of, set_count, set_ordinals, slice_bits
+from mien_server.index.faiss_library import BLAS_WORK_MIN
 from mien_server.index.ranking import NO_ORDINAL, best_of, in_order, padding
 from mien_server.index.request import Float32Array, Int64Array, UInt8Array
-from mien_server.index.rescore import StoredVectors, best_candidates, float32_rows
+from mien_server.index.rescore import ROUNDING, StoredVectors, best_candidates, float32_rows
 
 __all__ = ["search_chosen", "search_flat"]
 
 MARGIN_ROWS = 8
 """Rows kept beyond k, so that a tie of that many at the end is settled without a second pass."""
 
-ROUNDING = 2e-6
-"""More than two ways of summing the product of unit vectors differ by."""
+STORED_PROBES_MAX = 8
+"""Up to so many probes are compared with float16 rows as they are stored; for more, decoding them once takes less."""
 
 BLOCK_COMPONENTS = 4 * 1024 * 1024
 """Components of the rows that are copied or decoded at once: 16 MiB."""
@@ -92,7 +93,7 @@ def search_chosen(
 
 def _are_visited(vectors: StoredVectors, available: int, probes: Float32Array) -> bool:
     """Whether each probe is compared with so many selected rows one by one, rather than with their blocks."""
-    if probes.size >= faiss_adapter.BLAS_WORK_MIN or len(probes) * available > PAIRS_MAX:
+    if probes.size >= BLAS_WORK_MIN or len(probes) * available > PAIRS_MAX:
         return False
     # What is decoded is held at once.
     return vectors.dtype == np.float32 or available * vectors.shape[1] <= BLOCK_COMPONENTS
@@ -134,17 +135,20 @@ def _nearest(
     threads: int,
 ) -> tuple[Int64Array, Float32Array]:
     """Ordinals and blocked products, both [n, kept], of the `kept` best rows of each probe, in no order."""
-    one_by_one = probes.size < faiss_adapter.BLAS_WORK_MIN
+    one_by_one = probes.size < BLAS_WORK_MIN
     if vectors.dtype == np.float32 and (selected is None or one_by_one):
         rows = float32_rows(vectors, slice(first, last), threads)
         mask = None if selected is None else slice_bits(selected, first, last)
-        numbers, products = faiss_adapter.nearest_rows(probes, rows, kept, mask, threads)
+        numbers, products = faiss_rows.nearest_rows(probes, rows, kept, mask, threads)
         # Nothing is padded: `kept` rows are available.
         numbers += first
         return numbers, products
     best = padding(len(probes), 0)
+    if selected is None and len(probes) <= STORED_PROBES_MAX and vectors.dtype == np.float16:
+        found = [faiss_rows.near_float16(probe, vectors[first:last], kept) for probe in probes]
+        return np.stack([one[0] for one in found]) + first, np.stack([one[1] for one in found])
     for ordinals, rows in _blocks(vectors, first, last, selected, threads):
-        numbers, products = faiss_adapter.nearest_rows(probes, rows, min(kept, len(rows)), None, threads)
+        numbers, products = faiss_rows.nearest_rows(probes, rows, min(kept, len(rows)), None, threads)
         best = _best_unordered(best, (ordinals[numbers], products), kept)
     return best
 
@@ -197,7 +201,7 @@ def _all_near(
         for start in range(0, len(probes), width):
             here = slice(start, start + width)
             near = _listed(probes[here] @ rows.T >= floors[here, None])
-            similarities = faiss_adapter.similarities_of(probes[here], rows, near, threads)
+            similarities = faiss_rows.similarities_of(probes[here], rows, near, threads)
             similarities[near < 0] = -np.inf
             best_ordinals[here], best_similarities[here] = _first_best(
                 np.hstack([best_ordinals[here], np.where(near < 0, NO_ORDINAL, ordinals[near])]),

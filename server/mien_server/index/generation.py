@@ -7,21 +7,30 @@ from pathlib import Path
 
 from mien_server.errors import InternalError
 from mien_server.index.bitmaps import set_count
-from mien_server.index.faiss_adapter import FAISS_VERSION, ListWriter, Quantizer
+from mien_server.index.faiss_adapter import ListWriter, Quantizer
+from mien_server.index.faiss_library import FAISS_VERSION
 from mien_server.index.manifest import (
     MANIFEST_FILE_NAME,
     QUANTIZER_FILE_NAME,
     FileDigest,
     GenerationRefused,
+    LadderStep,
     Manifest,
     Segment,
+    Staging,
     digest_of,
     read_manifest,
 )
+from mien_server.index.plan import choose_staging, choose_step
+from mien_server.index.request import EffortChoice
 from mien_server.index.segments import SegmentedIndex
 from mien_server.records.rows import GalleryRows
 
-__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "load_generation"]
+__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "checked_manifest", "load_generation"]
+
+EFFORTS_REMEMBERED_MAX = 256
+
+Chosen = tuple[LadderStep | str, Staging | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +58,8 @@ class Generation:
         self.index = index
         # Counting takes long enough to keep the last answer; one assignment, so that no lock is needed.
         self._live_rows_of: tuple[tuple[int, int], int] | None = None
+        # Likewise what efforts come to, beside the manifest that says so.
+        self._chosen: tuple[Manifest, dict[EffortChoice, Chosen]] = (manifest, {})
 
     @property
     def name(self) -> str:
@@ -65,6 +76,21 @@ class Generation:
         self._live_rows_of = (view, live)
         return live
 
+    def chosen(self, effort: EffortChoice) -> Chosen:
+        """The ladder's step for this effort, or the name of the exact plan; and the stages of a decision, if any.
+
+        Raises:
+            InvalidArgument: as `choose_step`.
+        """
+        manifest, known = self._chosen
+        if manifest is not self.manifest or len(known) > EFFORTS_REMEMBERED_MAX:
+            manifest, known = self._chosen = (self.manifest, {})
+        chosen = known.get(effort)
+        if chosen is None:
+            step = choose_step(manifest, effort)
+            chosen = known[effort] = (step, choose_staging(manifest, effort, step))
+        return chosen
+
     def tombstones(self, rows: GalleryRows) -> int:
         """How many of the rows in its lists are deleted in this view."""
         return self.manifest.live_rows - self.live_rows(rows)
@@ -78,9 +104,7 @@ def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation
     Raises:
         GenerationRefused: it is not the gallery's, not of this FAISS, damaged, or newer than the store.
     """
-    manifest = read_manifest(directory)
-    _check_facts(directory, manifest, expected)
-    _check_files(directory, manifest)
+    manifest = checked_manifest(directory, expected)
     try:
         quantizer = Quantizer.read(directory / QUANTIZER_FILE_NAME)
         lists = [_read_lists(directory, quantizer, segment).finish() for segment in manifest.segments]
@@ -95,6 +119,21 @@ def load_generation(directory: Path, expected: ExpectedGeneration) -> Generation
             f"{(manifest.dimension, manifest.lists)}; the generation is built anew"
         )
     return Generation(manifest, SegmentedIndex(quantizer, lists))
+
+
+def checked_manifest(directory: Path, expected: ExpectedGeneration, *, reads_files: bool = True) -> Manifest:
+    """The manifest of the generation in `directory`, which is the gallery's and whose files are what it says.
+
+    Args:
+        reads_files: False compares the files' sizes alone.
+
+    Raises:
+        GenerationRefused: it is not the gallery's, not of this FAISS, damaged, or newer than the store.
+    """
+    manifest = read_manifest(directory)
+    _check_facts(directory, manifest, expected)
+    _check_files(directory, manifest, reads_files=reads_files)
+    return manifest
 
 
 def checked_lists(directory: Path, quantizer: Quantizer, manifest: Manifest, segment: Segment) -> ListWriter:
@@ -142,7 +181,7 @@ def _check_facts(directory: Path, manifest: Manifest, expected: ExpectedGenerati
         )
 
 
-def _check_files(directory: Path, manifest: Manifest) -> None:
+def _check_files(directory: Path, manifest: Manifest, *, reads_files: bool) -> None:
     """Every file is as long and hashes as the manifest says, and there is no other."""
     listed = {file.name for file in manifest.files}
     try:
@@ -152,15 +191,15 @@ def _check_files(directory: Path, manifest: Manifest) -> None:
                 f"{directory} holds {sorted(present)}, its manifest lists {sorted(listed)}; it is built anew"
             )
         for file in manifest.files:
-            _check_file(directory / file.name, file)
+            _check_file(directory / file.name, file, reads_file=reads_files)
     except OSError as error:
         raise GenerationRefused(f"{directory} cannot be read: {error}; the generation is built anew") from error
 
 
-def _check_file(path: Path, file: FileDigest) -> None:
+def _check_file(path: Path, file: FileDigest, *, reads_file: bool = True) -> None:
     # The size is compared first: it is free, and most damage is truncation.
     size_bytes = path.stat().st_size
     if size_bytes != file.size_bytes:
         raise GenerationRefused(f"{path} has {size_bytes} bytes, not {file.size_bytes}; the generation is built anew")
-    if digest_of(path) != file:
+    if reads_file and digest_of(path) != file:
         raise GenerationRefused(f"{path} does not have its manifest's SHA-256; the generation is built anew")

@@ -23,10 +23,11 @@ __all__ = [
     "Effort",
     "ExactAnswers",
     "SearchedLists",
-    "code_agreement",
+    "code_ranks",
     "exact_answers",
     "ladder_of",
     "measure_efforts",
+    "rescored_steps",
     "standard_error",
     "weighted_share",
 ]
@@ -39,7 +40,7 @@ EXACT_DEPTH_MAX = 256
 LIST_SHARES = (1 / 32, 1 / 16, 3 / 32, 1 / 8, 1 / 4, 1 / 2, 5 / 8, 3 / 4, 1)
 """Of the lists: what the steps scan."""
 
-RESCORED_STEPS = (50, 100, 200, 400, 800, 1600, 3200)
+RESCORED_STEPS = (50, 100, 200, 400, 800, 1600, 3200, 6400, 12_800)
 NARROW_SHARE_MAX = 1 / 4
 NARROW_RESCORED_MAX, WIDE_RESCORED_MIN = 200, 100
 """Candidates tried with at most this share of the lists, and with more."""
@@ -47,7 +48,15 @@ NARROW_RESCORED_MAX, WIDE_RESCORED_MIN = 200, 100
 RESCORED_SHARE_MAX = 1 / 16
 """Of the rows, but 400 at least: whoever rescores more may as well compare with all."""
 
-DEPTH_PROBES = 200
+DEEP_STEP, DEEP_SHARE_MAX = 3200, 1 / 600
+"""More candidates than that are tried up to this share of the rows: codes put more before the right one."""
+
+CANDIDATES_MIN = 3200
+"""Candidates of all lists, among which those of few lists are known well enough."""
+
+BEYOND = 1 << 40
+"""A place that no row has."""
+
 DEPTH_RECALL_ENOUGH = 0.995
 """Recall at 10 of all lists from which on no more candidates are tried."""
 
@@ -64,6 +73,12 @@ class SearchedLists(Protocol):
     @property
     def size(self) -> int:
         """Rows in the lists."""
+
+    def list_numbers(self, row_count: int) -> npt.NDArray[np.int32]:
+        """As `SegmentedIndex.list_numbers`."""
+
+    def list_ranks(self, probes: Float32Array, threads: int) -> npt.NDArray[np.int32]:
+        """As `SegmentedIndex.list_ranks`."""
 
     def candidates(
         self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
@@ -91,15 +106,6 @@ class Answers:
         is_best: npt.NDArray[np.bool_] = (self.similarities == self.similarities[:, :1]) & (self.ordinals >= 0)
         return is_best
 
-    def of(self, probes: Int64Array) -> Self:
-        """Of these probes only; weights as they are."""
-        return replace(
-            self,
-            ordinals=self.ordinals[probes],
-            similarities=self.similarities[probes],
-            weights=self.weights[probes],
-        )
-
 
 @dataclass(frozen=True, slots=True)
 class ExactAnswers:
@@ -113,10 +119,6 @@ class ExactAnswers:
 
     mated: Answers
     strangers: Answers
-
-    def of(self, probes: Int64Array) -> Self:
-        """Of these probes only; weights as they are."""
-        return replace(self, mated=self.mated.of(probes), strangers=self.strangers.of(probes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,36 +191,30 @@ def measure_efforts(
         report: told the share that is done.
     """
     list_steps = sorted({max(1, round(share * index.lists)) for share in LIST_SHARES})
-    rescored_steps = _rescored_steps(vectors, index, probes, exact, threads)
+    places = _Places.found(index, probes, exact, len(vectors), threads)
+    report(0.5)
+    rescored_steps = _rescored_steps(index.size, places, exact)
     costs = _Costs.measured(vectors, index, probes.vectors, list_steps, rescored_steps)
     efforts = []
-    for number, lists in enumerate(list_steps):
+    for lists in list_steps:
         # What few lists miss is not found by rescoring more of them; where many are scanned, a few rows more cost
         # little beside, and changed faces are somewhat easier for codes than new photographs are.
         is_narrow = lists <= NARROW_SHARE_MAX * index.lists
         allowed = range(NARROW_RESCORED_MAX + 1) if is_narrow else range(WIDE_RESCORED_MIN, index.size + 1)
         tried = [step for step in rescored_steps if step in allowed] or rescored_steps[-1:]
-        mated, strangers = _ranks(vectors, index, probes, exact, lists, tried[-1], threads)
+        mated, strangers = places.ranks(lists)
         for rescored in tried:
             cost = costs.milliseconds(lists, rescored)
             efforts.append(Effort(lists, rescored, mated < rescored, strangers < rescored, cost))
-        report((number + 1) / len(list_steps))
+    report(1.0)
     return efforts
 
 
-def _rescored_steps(
-    vectors: StoredVectors, index: SearchedLists, probes: ProbeSet, exact: ExactAnswers, threads: int
-) -> list[int]:
+def _rescored_steps(rows: int, places: _Places, exact: ExactAnswers) -> list[int]:
     """Numbers of candidates to try: up to the one from which on more would find hardly anything."""
-    rescored_max = min(max(RESCORED_STEPS[3], int(RESCORED_SHARE_MAX * index.size)), index.size)
-    steps = [step for step in RESCORED_STEPS if step <= rescored_max] or [rescored_max]
-    # Any of them in equal parts, hard and easy ones.
-    some = np.linspace(0, len(probes.vectors) - 1, min(DEPTH_PROBES, len(probes.vectors))).astype(np.int64)
-    part = ProbeSet(
-        np.ascontiguousarray(probes.vectors[some]), probes.left_out[some], probes.persons[some], probes.weights[some]
-    )
-    ranks, _ = _ranks(vectors, index, part, exact.of(some), index.lists, steps[-1], threads)
-    wanted = exact.mated.ordinals[some] >= 0
+    steps = rescored_steps(rows)
+    ranks, _ = places.ranks(places.list_ranks.shape[1])
+    wanted = exact.mated.ordinals >= 0
     for number, step in enumerate(steps):
         is_deep_enough = np.all(ranks[wanted[:, 0], 0] < step)
         if is_deep_enough and np.mean(ranks[wanted] < step) >= DEPTH_RECALL_ENOUGH:
@@ -226,17 +222,64 @@ def _rescored_steps(
     return steps
 
 
-@dataclass(frozen=True, slots=True)
-class _Costs:
-    """Processor time of one probe, in milliseconds: a part for the lists and a part for the candidates.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Places:
+    """Where codes put exact search's answers among all rows, by which it is known where they do among fewer lists.
 
     Attributes:
-        of_lists: by lists scanned, with the fewest candidates.
-        of_rescored: by candidates, what they cost more than the fewest.
+        candidates: int64 [n, c]: of each probe, best first by code, from all lists.
+        wanted: int64 [n, w]: the row that the probe must not find, then exact search's mated answers and strangers.
+        list_numbers: int32 [row_count + 1]: the list of each row; the last stands for no row.
+        list_ranks: int32 [n, lists]: how many lists are nearer to the probe.
     """
 
-    of_lists: dict[int, float]
-    of_rescored: dict[int, float]
+    candidates: Int64Array
+    wanted: Int64Array
+    list_numbers: npt.NDArray[np.int32]
+    list_ranks: npt.NDArray[np.int32]
+
+    @classmethod
+    def found(cls, index: SearchedLists, probes: ProbeSet, exact: ExactAnswers, row_count: int, threads: int) -> Self:
+        """By one scan of all lists."""
+        count = min(rescored_steps(index.size)[-1] + 1, index.size)
+        candidates = index.candidates(
+            probes.vectors, max(count, min(CANDIDATES_MIN, index.size)), index.lists, None, threads
+        )
+        wanted = np.concatenate([probes.left_out[:, None], exact.mated.ordinals, exact.strangers.ordinals], axis=1)
+        # Rows that are no more, or not yet, in a list are like those that do not exist.
+        numbers = np.append(index.list_numbers(row_count), np.int32(-1))
+        return cls(candidates, wanted, numbers, index.list_ranks(probes.vectors, threads))
+
+    def ranks(self, lists: int) -> tuple[Int64Array, Int64Array]:
+        """At which place, from 0, the codes put each exact answer among the rows of the nearest lists; else far beyond.
+
+        Returns:
+            Of the mated answers int64 [n, RECALL_DEPTH], of the strangers' int64 [n, STRANGER_DEPTH].
+        """
+        places = np.full(self.wanted.shape, BEYOND)
+        # Padding, -1, reads and writes the last entry.
+        place_of = np.full(self.list_numbers.size, BEYOND)
+        for probe, found in enumerate(self.candidates):
+            ranks_of_lists = self.list_ranks[probe]
+            scanned = found[(found >= 0) & (ranks_of_lists[self.list_numbers[found]] < lists)]
+            place_of[scanned] = np.arange(scanned.size)
+            places[probe] = place_of[self.wanted[probe]]
+            place_of[scanned] = BEYOND
+        # A probe's own row takes no place. A stranger's other rows do: the few places err on the safe side.
+        places -= places > places[:, :1]
+        return places[:, 1 : 1 + RECALL_DEPTH], places[:, 1 + RECALL_DEPTH :]
+
+
+@dataclass(frozen=True, slots=True)
+class _Costs:
+    """Processor time of one probe, in milliseconds: that of any probe, of each list and of each candidate.
+
+    What was measured is smoothed: a busy machine would otherwise make more lists look cheaper than fewer.
+    """
+
+    of_probe: float
+    of_list: float
+    of_candidate: float
 
     @classmethod
     def measured(
@@ -247,17 +290,17 @@ class _Costs:
         list_steps: list[int],
         rescored_steps: list[int],
     ) -> Self:
-        fewest = rescored_steps[0]
-        of_lists = {lists: _milliseconds(vectors, index, probes, lists, fewest) for lists in list_steps}
         middle = list_steps[len(list_steps) // 2]
-        of_rescored = {fewest: 0.0}
-        for rescored in rescored_steps[1:]:
-            more = _milliseconds(vectors, index, probes, middle, rescored) - of_lists[middle]
-            of_rescored[rescored] = max(more, *of_rescored.values())
-        return cls(of_lists, of_rescored)
+        efforts = [(lists, rescored_steps[0]) for lists in list_steps]
+        efforts += [(middle, rescored) for rescored in rescored_steps[1:]]
+        times = np.array([_milliseconds(vectors, index, probes, *effort) for effort in efforts])
+        # Errors are in proportion to times. None of the three is negative.
+        counted = np.array([(1, *effort) for effort in efforts]) / times[:, None]
+        of_probe, of_list, of_candidate = np.maximum(np.linalg.lstsq(counted, np.ones(len(times)))[0], 0.0).tolist()
+        return cls(of_probe, max(of_list, 1e-9), max(of_candidate, 1e-9))
 
     def milliseconds(self, lists: int, rescored: int) -> float:
-        return self.of_lists[lists] + self.of_rescored[rescored]
+        return self.of_probe + self.of_list * lists + self.of_candidate * rescored
 
 
 def ladder_of(efforts: list[Effort], mated: Answers) -> tuple[LadderStep, ...]:
@@ -295,47 +338,19 @@ def standard_error(found: npt.ArrayLike, weights: npt.NDArray[np.float64]) -> fl
     return float(np.sqrt(np.sum((weights * excess) ** 2) + np.min(weights) ** 2))
 
 
-def code_agreement(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> float:
-    """Share of probes [n, dimension] whose best row [n] is among the first `depth` by its code, all lists scanned."""
+def code_ranks(index: SearchedLists, probes: Float32Array, best: Int64Array, depth: int, threads: int) -> Int64Array:
+    """At which place, from 0, codes put the best row [n] of each probe, all lists scanned; `depth` where beyond."""
     candidates = index.candidates(probes, depth, index.lists, None, threads)
-    return float(np.mean((candidates == best[:, None]).any(axis=1)))
+    is_best = candidates == best[:, None]
+    ranks: Int64Array = np.where(is_best.any(axis=1), is_best.argmax(axis=1), depth)
+    return ranks
 
 
-def _ranks(
-    vectors: StoredVectors,
-    index: SearchedLists,
-    probes: ProbeSet,
-    exact: ExactAnswers,
-    lists: int,
-    rescored_max: int,
-    threads: int,
-) -> tuple[Int64Array, Int64Array]:
-    """At which place, from 0, the codes put each exact answer; beyond the last where they do not.
-
-    Returns:
-        Of the mated answers int64 [n, RECALL_DEPTH], of the strangers' int64 [n, STRANGER_DEPTH].
-    """
-    candidates = index.candidates(probes.vectors, rescored_max + 1, lists, None, threads)
-    wanted = np.concatenate([probes.left_out[:, None], exact.mated.ordinals, exact.strangers.ordinals], axis=1)
-    places = _places(candidates, wanted, len(vectors))
-    # A probe's own row takes no place. A stranger's other rows do: the few places err on the safe side.
-    places -= places > places[:, :1]
-    return places[:, 1 : 1 + RECALL_DEPTH], places[:, 1 + RECALL_DEPTH :]
-
-
-def _places(candidates: Int64Array, wanted: Int64Array, row_count: int) -> Int64Array:
-    """At which place each probe's candidates [n, c] hold each wanted ordinal [n, w]; beyond all where they do not."""
-    beyond = candidates.shape[1] + 1
-    order = np.arange(candidates.shape[1])
-    # Padding, -1, writes and reads the last entry, which stands for no row.
-    place_of = np.full(row_count + 1, beyond)
-    places = np.empty_like(wanted)
-    for probe, found in enumerate(candidates):
-        place_of[found] = order
-        place_of[NO_ORDINAL] = beyond
-        places[probe] = place_of[wanted[probe]]
-        place_of[found] = beyond
-    return places
+def rescored_steps(rows: int) -> list[int]:
+    """Numbers of candidates that may be worth rescoring among so many rows."""
+    shallow_max = min(max(RESCORED_STEPS[3], int(RESCORED_SHARE_MAX * rows)), rows)
+    deep_max = max(DEEP_STEP, int(DEEP_SHARE_MAX * rows))
+    return [step for step in RESCORED_STEPS if step <= min(shallow_max, deep_max)] or [shallow_max]
 
 
 def _milliseconds(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -23,15 +24,18 @@ __all__ = [
     "Stage",
     "Staging",
     "digest_of",
+    "generation_files",
     "ladder_of_fields",
     "read_manifest",
+    "sealed_text",
     "staging_of_fields",
+    "stagings_of_fields",
 ]
 
 MANIFEST_FILE_NAME = "manifest.json"
 QUANTIZER_FILE_NAME = "quantizer.faiss"
-MANIFEST_VERSION = 3
-"""Versions 1 and 2 had all rows in one file, packed; what they describe is built anew."""
+MANIFEST_VERSION = 4
+"""Versions 1 and 2 had all rows in one file, packed, version 3 had no checksum; what they describe is built anew."""
 
 MANIFEST_BYTES_MAX = 1 << 20
 HASH_BLOCK_BYTES = 1 << 20
@@ -87,7 +91,8 @@ class Staging:
             value, [0, 1].
         stranger_decisions: likewise of people who are not in the gallery.
         undecided: share of mated probes that needed the full stage, [0, 1].
-        milliseconds: processor time expected of a probe, one in two being of a stranger.
+        milliseconds: processor time expected of a probe, one in four being of a stranger.
+        standard_error: of `rank1_agreement`; None in generations that did not keep it.
     """
 
     first: Stage
@@ -98,6 +103,7 @@ class Staging:
     stranger_decisions: float
     undecided: float
     milliseconds: float
+    standard_error: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +149,9 @@ class Manifest:
         drift: by how much the rank-1 agreement that the ladder before promised was missed when this one was measured,
             at worst; negative where all was better. None as long as nothing was measured again.
         probe_count: stored faces by which the ladder was measured.
-        staging: None where one stage is cheaper, or stages would change decisions, or an older version built it.
+        staging: for the default target; None where one stage is cheaper, or stages would change decisions, or an older
+            version built it.
+        relaxed_stagings: cheaper ones that meet lower targets, cheapest first.
         build_time_us: when the build ended, microseconds since 1970; segments may be newer.
     """
 
@@ -174,10 +182,16 @@ class Manifest:
     measure_time_us: int
     drift: float | None = None
     staging: Staging | None = None
+    relaxed_stagings: tuple[Staging, ...] = ()
 
     def digest(self, name: str) -> FileDigest:
         """What the file of that name should be. Raises KeyError."""
         return next(file for file in self.files if file.name == name)
+
+    @property
+    def stagings(self) -> tuple[Staging, ...]:
+        """All there are, the relaxed ones first."""
+        return self.relaxed_stagings if self.staging is None else (*self.relaxed_stagings, self.staging)
 
     def grown(self, rescored: int) -> int:
         """As many candidates as do among the rows there are now what `rescored` did when the ladder was measured.
@@ -188,7 +202,25 @@ class Manifest:
 
     def to_json(self) -> str:
         """The text of manifest.json."""
-        return json.dumps({"manifest_version": MANIFEST_VERSION, **asdict(self)}, indent=1, sort_keys=True)
+        return sealed_text({"manifest_version": MANIFEST_VERSION, **asdict(self)})
+
+
+def sealed_text(fields: Mapping[str, Any]) -> str:
+    """The JSON of these fields and of their checksum: SHA-256 of the JSON without it."""
+    return _text({**fields, "checksum": hashlib.sha256(_text(fields).encode()).hexdigest()})
+
+
+def _text(fields: Mapping[str, Any]) -> str:
+    return json.dumps(fields, indent=1, sort_keys=True)
+
+
+def generation_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that make up the generation in `folder`, its manifest the last.
+
+    Raises:
+        GenerationRefused: its manifest cannot be read.
+    """
+    return (*(file.name for file in read_manifest(folder).files), MANIFEST_FILE_NAME)
 
 
 def digest_of(path: Path) -> FileDigest:
@@ -218,7 +250,7 @@ def read_manifest(folder: Path) -> Manifest:
         raise GenerationRefused(f"{path} is longer than {MANIFEST_BYTES_MAX} bytes; the generation is built anew")
     try:
         return _manifest_of(json.loads(text))
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise GenerationRefused(
             f"{path} is no manifest that this version reads ({error!r}); the generation is built anew"
         ) from error
@@ -232,11 +264,15 @@ def _manifest_of(fields: object) -> Manifest:
     version = values.pop("manifest_version")
     if version != MANIFEST_VERSION:
         raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
+    checksum = values.pop("checksum")
+    if checksum != hashlib.sha256(_text({"manifest_version": version, **values}).encode()).hexdigest():
+        raise ValueError("its checksum is wrong")
     values["code"] = IndexCode(values["code"])
     values["ladder"] = ladder_of_fields(values["ladder"])
     values["files"] = tuple(FileDigest(**file) for file in values["files"])
     values["segments"] = tuple(Segment(**segment) for segment in values["segments"])
     values["staging"] = staging_of_fields(values["staging"])
+    values["relaxed_stagings"] = stagings_of_fields(values.get("relaxed_stagings", []))
     manifest = Manifest(**values)
     _check(manifest)
     return manifest
@@ -254,6 +290,12 @@ def staging_of_fields(fields: dict[str, Any] | None) -> Staging | None:
     return Staging(**(fields | {name: Stage(**fields[name]) for name in ("first", "full")}))
 
 
+def stagings_of_fields(fields: list[dict[str, Any]]) -> tuple[Staging, ...]:
+    """Several of them; raises TypeError or KeyError when one is none."""
+    stagings = [staging_of_fields(one) for one in fields]
+    return tuple(staging for staging in stagings if staging is not None)
+
+
 def _check(manifest: Manifest) -> None:
     """Raise ValueError when the manifest's numbers contradict each other."""
     if not 0 < manifest.live_rows <= manifest.rows:
@@ -267,8 +309,8 @@ def _check(manifest: Manifest) -> None:
         if not measures_are_shares or not math.isfinite(step.milliseconds):
             raise ValueError(f"ladder step {step}")
     _check_segments(manifest)
-    if manifest.staging is not None:
-        _check_staging(manifest.staging, manifest.lists)
+    for staging in manifest.stagings:
+        _check_staging(staging, manifest.lists)
 
 
 def _check_segments(manifest: Manifest) -> None:
@@ -292,6 +334,7 @@ def _check_staging(staging: Staging, lists: int) -> None:
     """Raise ValueError when a search by these stages could go wrong."""
     shares = (staging.rank1_agreement, staging.mated_decisions, staging.stranger_decisions, staging.undecided)
     is_measured = all(0 <= share <= 1 for share in shares) and math.isfinite(staging.milliseconds)
+    is_measured &= staging.standard_error is None or 0 <= staging.standard_error <= 1
     # A NaN would let every first stage stop, or none: it fails the comparison.
     if not is_measured or not -1 <= staging.stop_similarity <= 1:
         raise ValueError(f"stages {staging}")

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Self
 
 from mien_server.errors import InternalError
-from mien_server.index.manifest import LadderStep, Staging, ladder_of_fields, staging_of_fields
+from mien_server.index.manifest import LadderStep, Staging, ladder_of_fields, staging_of_fields, stagings_of_fields
 
 __all__ = ["Measurement"]
 
@@ -17,7 +17,8 @@ class Measurement:
 
     Attributes:
         rows: rows that the lists held and that were live.
-        recall_target: what the stages were chosen for.
+        staging, relaxed_stagings: as in Manifest.
+        recall_target: what `staging` was chosen for.
         time_us: when, microseconds since 1970.
         drift: see `Manifest.drift`; None when nothing was measured before.
     """
@@ -29,6 +30,7 @@ class Measurement:
     recall_target: float
     time_us: int
     drift: float | None = None
+    relaxed_stagings: tuple[Staging, ...] = ()
 
     def to_fields(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -41,7 +43,8 @@ class Measurement:
             if not isinstance(fields, dict):
                 raise TypeError("not a JSON object")
             ladder, staging = ladder_of_fields(fields["ladder"]), staging_of_fields(fields["staging"])
-            return cls(**(fields | {"ladder": ladder, "staging": staging}))
+            relaxed = stagings_of_fields(fields["relaxed_stagings"])
+            return cls(**(fields | {"ladder": ladder, "staging": staging, "relaxed_stagings": relaxed}))
         except (TypeError, KeyError) as error:
             raise InternalError(
                 f"the builder's measurement cannot be read: {error!r}", reason="BUILD_FAILED"

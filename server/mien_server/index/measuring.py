@@ -9,6 +9,7 @@ import numpy as np
 
 from mien_server.index.build_job import BuildJob
 from mien_server.index.ladder import SearchedLists, exact_answers, ladder_of, measure_efforts
+from mien_server.index.manifest import Staging
 from mien_server.index.measurement import Measurement
 from mien_server.index.plan import cheapest_step
 from mien_server.index.probing import choose_probes
@@ -22,6 +23,9 @@ PROBE_COUNT_MIN = 1000
 PROBE_COUNT_MAX = 1500
 COMPARISONS_MAX = 200_000_000
 """Probes times rows up to which more probes than the least are worth their time."""
+
+RELAXED_TARGETS = (0.98, 0.99, 0.995)
+"""Targets below the default for which stages are kept besides."""
 
 
 def measured_index(
@@ -46,6 +50,22 @@ def measured_index(
     ladder = ladder_of(efforts, exact.mated)
     probe_count = len(probes.vectors)
     target = job.default_recall_target
-    single = cheapest_step(ladder, probe_count, target)
-    staging = staging_of(efforts, exact, job.identity_numbers, index.lists, target, single)
-    return Measurement(ladder, staging, probe_count, int(live_ordinals.size), target, time.time_ns() // 1000)
+
+    def staging_for(wanted: float) -> Staging | None:
+        single = cheapest_step(ladder, probe_count, wanted)
+        return staging_of(efforts, exact, job.identity_numbers, index.lists, wanted, single)
+
+    staging = staging_for(target)
+    relaxed = [staging_for(wanted) for wanted in RELAXED_TARGETS if wanted < target]
+    cheaper = [
+        one for one in relaxed if one is not None and (staging is None or one.milliseconds < staging.milliseconds)
+    ]
+    return Measurement(
+        ladder=ladder,
+        staging=staging,
+        probe_count=probe_count,
+        rows=int(live_ordinals.size),
+        recall_target=target,
+        time_us=time.time_ns() // 1000,
+        relaxed_stagings=tuple(sorted(set(cheaper), key=lambda one: one.milliseconds)),
+    )

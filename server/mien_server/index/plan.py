@@ -109,16 +109,18 @@ def _target_of(manifest: Manifest, effort: EffortChoice) -> float:
 
 
 def choose_staging(manifest: Manifest, effort: EffortChoice, step: LadderStep | str) -> Staging | None:
-    """The stages that meet a target more cheaply than `choose_step`'s answer; None where there are none.
+    """The cheapest stages that meet a target, and more cheaply than `choose_step`'s answer; None where there are none.
 
     An effort that names a step or exact search, or that wants neighbours, is taken at its word.
     """
-    staging = manifest.staging
-    if staging is None or effort.exact or effort.step is not None or effort.recall_at_10_min is not None:
+    if effort.exact or effort.step is not None or effort.recall_at_10_min is not None:
         return None
-    is_met = staging.rank1_agreement >= _target_of(manifest, effort) - TARGET_ROUNDING
-    is_cheaper = isinstance(step, str) or staging.milliseconds < step.milliseconds
-    return staging if is_met and is_cheaper else None
+    target = _target_of(manifest, effort)
+    for staging in manifest.stagings:
+        if staging.rank1_agreement - _margin(staging, manifest.probe_count, target) >= target - TARGET_ROUNDING:
+            is_cheaper = isinstance(step, str) or staging.milliseconds < step.milliseconds
+            return staging if is_cheaper else None
+    return None
 
 
 def searches_exactly(generation: Generation | None, effort: EffortChoice, *, is_decision: bool) -> bool:
@@ -129,9 +131,8 @@ def searches_exactly(generation: Generation | None, effort: EffortChoice, *, is_
     """
     if generation is None:
         return True
-    step = choose_step(generation.manifest, effort)
-    staging = choose_staging(generation.manifest, effort, step) if is_decision else None
-    return isinstance(step, str) and staging is None
+    step, staging = generation.chosen(effort)
+    return isinstance(step, str) and not (is_decision and staging is not None)
 
 
 def default_agreement(manifest: Manifest, target: float | None) -> float:
@@ -161,12 +162,13 @@ def cheapest_step(
     return None
 
 
-def _margin(step: LadderStep, probe_count: int, target: float) -> float:
-    """By how much a step must meet a target to have met it surely."""
-    if step.standard_error is None:
-        return math.sqrt(target * (1 - target) / max(probe_count, 1))
-    # A step that found everything cannot find more.
-    return min(SURE_DEVIATIONS * step.standard_error, 1 - target)
+def _margin(found: LadderStep | Staging, probe_count: int, target: float) -> float:
+    """By how much a step or stages must meet a target to have met it surely."""
+    if found.standard_error is None:
+        # Stages that kept none were chosen to meet their target surely.
+        return 0.0 if isinstance(found, Staging) else math.sqrt(target * (1 - target) / max(probe_count, 1))
+    # What found everything cannot find more.
+    return min(SURE_DEVIATIONS * found.standard_error, 1 - target)
 
 
 def _without_step(manifest: Manifest, target: float, recall_min: float) -> LadderStep | str:

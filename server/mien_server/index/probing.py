@@ -26,7 +26,7 @@ import numpy.typing as npt
 from mien_server.index.request import Float32Array, Int64Array
 from mien_server.index.rescore import StoredVectors, float32_rows
 
-__all__ = ["ProbeSet", "SecondPhotographs", "choose_probes"]
+__all__ = ["ProbeSet", "SecondPhotographs", "changed_faces", "choose_probes"]
 
 WITHIN_SHARE = 0.28
 """Share of a gallery's variance that lies within persons."""
@@ -109,6 +109,17 @@ class SecondPhotographs:
         photographs = (known * along + self.deviations * changes) @ self.directions.T + self.mean
         photographs /= np.maximum(np.linalg.norm(photographs, axis=1, keepdims=True), 1e-12)
         return np.ascontiguousarray(photographs, np.float32)
+
+
+def changed_faces(
+    faces: Float32Array, count: int, generator: np.random.Generator
+) -> tuple[Float32Array, npt.NDArray[np.float64]]:
+    """About `count` second photographs of some of these faces [m, dimension], and their weights, as in a ProbeSet."""
+    some = generator.permutation(len(faces))[: POOL_PROBES_FOR_EACH * count]
+    first = faces[some]
+    second = SecondPhotographs.like(faces[some[:COVARIANCE_ROWS_MAX]]).of(first, generator)
+    chosen, weights = _stratified(np.einsum("ij,ij->i", first, second), count, generator)
+    return np.ascontiguousarray(second[chosen]), weights
 
 
 def choose_probes(

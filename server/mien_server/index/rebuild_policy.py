@@ -107,7 +107,7 @@ def _is_outgrown(rows: int, known_rows: int, growth_max: float) -> bool:
 
 def _misses_its_target(manifest: Manifest, target: float | None) -> bool:
     target = manifest.default_recall_target if target is None else target
-    by_stages = manifest.staging is not None and manifest.staging.rank1_agreement >= target
+    by_stages = any(staging.rank1_agreement >= target for staging in manifest.stagings)
     return not by_stages and cheapest_step(manifest.ladder, manifest.probe_count, target) is None
 
 

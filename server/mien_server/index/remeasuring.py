@@ -6,6 +6,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
+
 from mien_server.index.bitmaps import set_ordinals, slice_bits
 from mien_server.index.build_job import BuildJob
 from mien_server.index.generation import ExpectedGeneration, load_generation
@@ -60,6 +63,14 @@ class _LiveLists:
     @property
     def size(self) -> int:
         return self.index.size
+
+    def list_numbers(self, row_count: int) -> npt.NDArray[np.int32]:
+        """As `SegmentedIndex.list_numbers`."""
+        return self.index.list_numbers(row_count)
+
+    def list_ranks(self, probes: Float32Array, threads: int) -> npt.NDArray[np.int32]:
+        """As `SegmentedIndex.list_ranks`."""
+        return self.index.list_ranks(probes, threads)
 
     def candidates(
         self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int

@@ -126,6 +126,7 @@ def measured_again(index_directory: Path, generation: Generation, measurement: M
                 default_recall_target=measurement.recall_target,
                 ladder=measurement.ladder,
                 staging=measurement.staging,
+                relaxed_stagings=measurement.relaxed_stagings,
                 probe_count=measurement.probe_count,
                 measured_rows=measurement.rows,
                 measure_time_us=measurement.time_us,

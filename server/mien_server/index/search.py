@@ -16,7 +16,7 @@ from mien_server.index.bitmaps import intersection, set_count
 from mien_server.index.flat import search_flat
 from mien_server.index.generation import Generation
 from mien_server.index.manifest import LadderStep, Staging
-from mien_server.index.plan import RESCORED_FOR_EACH_WANTED, Scan, choose_scan, choose_staging, choose_step
+from mien_server.index.plan import RESCORED_FOR_EACH_WANTED, Scan, choose_scan
 from mien_server.index.ranking import NO_ORDINAL, best_of
 from mien_server.index.request import (
     Float32Array,
@@ -78,10 +78,9 @@ def search(rows: GalleryRows, generation: Generation | None, request: SearchRequ
         return _search_exactly(rows, generation, request, _select_flat(rows, request), name)
     selection = _select(rows, generation, request)
     manifest = generation.manifest
-    step = choose_step(manifest, request.effort)
-    effort: LadderStep | Staging | str = step
-    if request.decision_similarity is not None and request.allowed is None:
-        effort = choose_staging(manifest, request.effort, step) or step
+    step, staging = generation.chosen(request.effort)
+    is_decision = request.decision_similarity is not None and request.allowed is None
+    effort: LadderStep | Staging | str = staging if is_decision and staging is not None else step
     if isinstance(effort, str):
         return _search_exactly(rows, generation, request, selection, effort)
     stage = effort.full if isinstance(effort, Staging) else effort

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from mien_server.index.faiss_adapter import InvertedIndex, Quantizer
 from mien_server.index.ranking import NO_ORDINAL
@@ -49,6 +50,21 @@ class SegmentedIndex:
         sizes = np.sum([segment.list_sizes for segment in self.segments], axis=0, dtype=np.float64)
         return float(self.lists * np.sum(sizes**2) / max(np.sum(sizes), 1.0) ** 2)
 
+    def list_numbers(self, row_count: int) -> npt.NDArray[np.int32]:
+        """Which list each of the rows is in, int32 [row_count]; -1 for one that is in none."""
+        numbers = np.full(row_count, -1, np.int32)
+        for segment in self.segments:
+            for number in range(self.lists):
+                numbers[segment.ordinals_of(number)] = number
+        return numbers
+
+    def list_ranks(self, probes: Float32Array, threads: int) -> npt.NDArray[np.int32]:
+        """How many lists are nearer to each probe than each list is, int32 [n, lists]."""
+        nearest, _ = self.quantizer.nearest_lists(self.quantizer.projected(probes, threads), self.lists, threads)
+        ranks = np.empty(nearest.shape, np.int32)
+        np.put_along_axis(ranks, nearest, np.arange(self.lists, dtype=np.int32)[None, :], axis=1)
+        return ranks
+
     def candidates(
         self, probes: Float32Array, count: int, lists: int, selected: UInt8Array | None, threads: int
     ) -> Int64Array:
@@ -61,6 +77,7 @@ class SegmentedIndex:
         Returns:
             Ordinals int64 [n, count], best first by code, ending in -1 where there are fewer.
         """
+        probes = self.quantizer.projected(probes, threads)
         if len(self.segments) == 1:
             return self.segments[0].candidates(probes, count, lists, selected, threads)
         nearest = self.quantizer.nearest_lists(probes, lists, threads)

@@ -139,8 +139,8 @@ class _Measuring:
         mated, strangers = self.exact.mated, self.exact.strangers
         early, late = _best_found(first.effort.finds_mated), _best_found(full.finds_mated)
         is_right = self._is_right(np.where(_similarity_of(early, mated) >= first.stop, early, late), mated)
-        agreement = weighted_share(is_right, mated.weights)
-        if agreement - SURE_DEVIATIONS * standard_error(is_right, mated.weights) < recall_target:
+        agreement, error = weighted_share(is_right, mated.weights), standard_error(is_right, mated.weights)
+        if agreement - SURE_DEVIATIONS * error < recall_target:
             return None
         mated_decisions = self._decisions(early, late, mated, first.stop)
         early, late = _best_found(first.effort.finds_strangers), _best_found(full.finds_strangers)
@@ -156,6 +156,7 @@ class _Measuring:
             stranger_decisions=stranger_decisions,
             undecided=first.undecided,
             milliseconds=first.cost_with(full),
+            standard_error=error,
         )
 
     def _decisions(self, early: Int64Array, late: Int64Array, answers: Answers, stop: float) -> float:

@@ -27,11 +27,14 @@ FACTS_BYTES_MAX = 1024
 RETRY_UNAVAILABLE_S = 1.0
 PASSING_REASONS = frozenset(
     {
+        "OUT_OF_MEMORY",
         "SHUTTING_DOWN",
         "STARTING",
+        "STORAGE_OUTCOME_UNKNOWN",
         "STORAGE_READ_FAILED",
         "STORAGE_WRITE_FAILED",
         "STORE_CLOSED",
+        "STREAM_IDLE",
         "WORKER_START_FAILED",
     }
 )
@@ -82,6 +85,11 @@ def as_mien_error(raised: Exception, method: str) -> errors.MienError:
     """The error to answer with; a defect is logged with its traceback under an id, and only the id is answered."""
     if isinstance(raised, errors.MienError):
         return raised
+    if isinstance(raised, MemoryError) or str(raised) == "can't start new thread":
+        return errors.Unavailable(
+            "the server gets no memory for this request; try again, and give it more, or send less, if it goes on",
+            reason="OUT_OF_MEMORY",
+        )
     error_id = token_hex(8)
     _log.error("unexpected error", extra={"method": method, "error_id": error_id}, exc_info=raised)
     return errors.InternalError(

@@ -9,6 +9,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -17,9 +18,13 @@ from grpc_reflection.v1alpha import reflection
 from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
+from mien_server.rpc.handlers import Admission
+from mien_server.rpc.lanes import Lanes, calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
+from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.reflection import add_reflection
 from mien_server.rpc.streams import StreamWindow
+from mien_server.rpc.turnstile import Turnstile
 
 __all__ = ["RpcServer", "ServerOptions", "TlsFiles"]
 
@@ -27,7 +32,11 @@ HEALTH_THREAD_COUNT = 2
 MESSAGE_OVERHEAD_BYTES = 64 * 1024
 """Room above the stated limit, so that a message at the limit is never refused for a rounding."""
 KEEPALIVE_TIME_MS = 60_000
+KEEPALIVE_TIMEOUT_MS = 20_000
 CLIENT_PING_INTERVAL_MIN_MS = 10_000
+PING_STRIKES_MAX = 2
+"""Pings that come sooner than that, after which a connection is closed."""
+METADATA_BYTES_MAX = 16 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,11 @@ class ServerOptions:
         thread_count: calls worked on at once; a stream counts for as long as it lasts.
         waiting_call_count_max: calls that may wait for a thread; beyond them RESOURCE_EXHAUSTED.
         stream_count_max: streams and waiting calls at once, less than `thread_count`.
+        large_call_count_max: calls on very many entries that are worked on at once.
+        calls_per_connection_max: further ones of a connection are refused by HTTP/2; not fewer than may wait, so
+            that callers are refused with a reason first.
         message_bytes_max: largest request.
+        patience: how long callers may take, and what they may leave lying.
     """
 
     listen_addresses: tuple[str, ...] = ("127.0.0.1:7311",)
@@ -57,8 +70,11 @@ class ServerOptions:
     thread_count: int = 64
     waiting_call_count_max: int = 1024
     stream_count_max: int = 48
+    large_call_count_max: int = 1
+    calls_per_connection_max: int = 1024
     message_bytes_max: int = 64 * 1024 * 1024
     window: StreamWindow = field(default_factory=StreamWindow)
+    patience: PatienceLimits = field(default_factory=PatienceLimits)
     tls: TlsFiles | None = None
 
 
@@ -73,12 +89,17 @@ class RpcServer:
             experimental_non_blocking=True, experimental_thread_pool=self._health_threads
         )
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._lanes = Lanes(options.thread_count, options.waiting_call_count_max)
+        self._patience = Patience(options.patience, self._is_pressed)
+        lanes: Any = self._lanes
         self._server = grpc.server(
-            ThreadPoolExecutor(options.thread_count, thread_name_prefix="mien-rpc"),
+            lanes,
             options=_channel_options(options),
-            maximum_concurrent_rpcs=options.thread_count + options.waiting_call_count_max,
+            maximum_concurrent_rpcs=calls_max(options.thread_count, options.waiting_call_count_max),
         )
-        self._server.add_generic_rpc_handlers(tuple(service_handlers(self._gate, options.window)))
+        turnstile = Turnstile(options.large_call_count_max, options.thread_count)
+        handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
+        self._server.add_generic_rpc_handlers(tuple(handlers))
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]
         add_reflection(described, self._gate, self._server)
@@ -118,9 +139,15 @@ class RpcServer:
     def stop(self) -> None:
         """Close the ports; what still runs is cancelled."""
         self._server.stop(grace=None).wait()
+        self._lanes.shutdown(wait=False)
+        self._patience.close()
         self._health_threads.shutdown()
         if self._options.unix_socket_path is not None:
             self._options.unix_socket_path.unlink(missing_ok=True)
+
+    def _is_pressed(self) -> bool:
+        """Whether calls that only wait for their message stand in the way."""
+        return self._lanes.is_pressed() or self._gate.is_draining()
 
     def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in (health.OVERALL_HEALTH, *(service.full_name for service in SERVICES)):
@@ -157,7 +184,12 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_send_message_length", -1),
         # Two servers on one port would share its calls at random.
         ("grpc.so_reuseport", 0),
+        ("grpc.max_concurrent_streams", options.calls_per_connection_max),
+        ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        # A peer that is gone without a word is noticed, and all that it holds given back.
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
+        ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+        ("grpc.http2.max_ping_strikes", PING_STRIKES_MAX),
         ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_INTERVAL_MIN_MS),
         ("grpc.keepalive_permit_without_calls", 1),
     ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,10 +10,12 @@ from typing import Any
 from mien_server.errors import Conflict, InternalError, MienError
 from mien_server.records.store_pb2 import JournalEntry, JournalOperation, RequestRecord
 from mien_server.storage import keys
+from mien_server.storage.applying import apply_changes
 from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
-from mien_server.storage.databases import Database, Reading, Transaction, put, put_many
+from mien_server.storage.databases import Database, Reading, Transaction, put
+from mien_server.storage.expiry import Carried, first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
 from mien_server.storage.opening import OpenedStore, vector_file_of
 from mien_server.storage.options import StoreOptions
@@ -64,7 +65,7 @@ class Attempt:
         self._outcomes: list[MienError | _Result | _Replay] = []
         self._has_puts = False
         self._changed_keys = 0
-        self._now_us = time.time_ns() // 1000
+        self._now_us = opened.clock.now_us()
         self.touched_galleries: set[int] = set()
         self.deleted_galleries: set[int] = set()
 
@@ -98,6 +99,9 @@ class Attempt:
             if replay is not None:
                 self._outcomes.append(replay)
                 return
+            # What has expired is not there for a command that names it: it goes first, whatever becomes of the command.
+            while (gone := command.expired(self._planning)) is not None:
+                self._apply(gone)
             plan = command.plan(self._planning)
             outcome = b"" if command.request is None else command.request.encode(plan.result)
         except MienError as error:
@@ -133,6 +137,7 @@ class Attempt:
         raw = entry.SerializeToString()
         put(self._transaction, handles, Database.JOURNAL, revision_key, raw)
         put(self._transaction, handles, Database.META, keys.META_REVISION, revision_key)
+        put(self._transaction, handles, Database.META, keys.META_TIME, keys.encode_number(self._now_us))
         journal_bytes = self._records.journal_bytes() + len(raw)
         last_revision = self.revision - self._options.journal_revisions_max
         journal_bytes -= trim_journal(
@@ -145,9 +150,10 @@ class Attempt:
         states = {}
         written = []
         for number, draft in self._drafts.items():
-            states[number], room = draft.finish()
+            states[number], room = draft.finish(first_expiry_us(self._records.reading, number))
             if room is not None:
                 self._vectors.extend(draft.file, room)
+                draft.map_ahead(states[number])
             if draft.vectors:
                 self._vectors.write(draft.file, draft.first_new_ordinal, draft.vectors)
                 written.append(draft.file)
@@ -166,7 +172,19 @@ class Attempt:
         numbers = self._base.numbers
         if galleries.keys() != self._base.galleries.keys():
             numbers = dict(sorted((state.record.name, number) for number, state in galleries.items()))
-        return SnapshotContent(self.revision, transaction_id, galleries, numbers)
+        return SnapshotContent(self.revision, transaction_id, galleries, numbers, self._carried(galleries))
+
+    def _carried(self, galleries: Mapping[int, GalleryState]) -> dict[int, Carried]:
+        """What had expired in the snapshot before, where this group leaves it at that."""
+        carried = {}
+        for number, state in galleries.items():
+            known = self._base.to_carry(number)
+            draft = self._drafts.get(number)
+            if known is not None and draft is not None:
+                known = known.after(self._now_us, draft.first_expiry_us, draft.removed_identity_numbers)
+            if known is not None and state.next_expiry_us <= known.known.last_us:
+                carried[number] = known
+        return carried
 
     def outcomes(self) -> Iterable[MienError | Committed[Any] | Replayed]:
         """The answer of each command, in the order they were taken."""
@@ -205,19 +223,8 @@ class Attempt:
         return replay
 
     def _apply(self, changes: Changes) -> None:
-        transaction, handles = self._transaction, self._opened.handles
         self._changed_keys += changes.key_count
-        for database, gone in changes.deletes.items():
-            handle = handles[database]
-            for key in sorted(gone):
-                transaction.delete(key, db=handle)
-        for database, pairs in changes.pair_deletes.items():
-            handle = handles[database]
-            for key, value in sorted(pairs):
-                transaction.delete(key, value, db=handle)
-        for database, items in changes.puts.items():
-            items.sort()
-            put_many(transaction, handles, database, items)
+        apply_changes(self._transaction, self._opened.handles, changes)
         self._has_puts |= changes.writes
         self._journal.extend(changes.journal)
         if changes.gallery is not None:
@@ -234,7 +241,10 @@ class Attempt:
             state = self._make_gallery(change) if change.is_created else self._base.galleries[change.number]
             draft = self._drafts[change.number] = GalleryDraft(state)
         draft.add(change)
-        draft.note_identities(relabels=changes.relabels(draft.first_new_identity), removes=changes.removes_identities)
+        draft.note_identities(
+            relabels=changes.relabels(draft.first_new_identity), removed=changes.removed_identity_numbers
+        )
+        draft.note_expiry(changes.first_expiry_us)
 
     def _make_gallery(self, change: GalleryChange) -> GalleryState:
         assert change.record is not None

@@ -12,7 +12,13 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord, JournalOperation
 from mien_server.storage.databases import Database
-from mien_server.storage.keys import decode_numbered, decode_trailing_numbers, encode_gallery, encode_name
+from mien_server.storage.keys import (
+    decode_expiry_time,
+    decode_numbered,
+    decode_trailing_numbers,
+    encode_gallery,
+    encode_name,
+)
 
 __all__ = ["AppendedRows", "Changes", "GalleryChange", "MovedRows"]
 
@@ -86,13 +92,20 @@ class Changes:
         database = Database.IDENTITY_LABEL_INDEX
         labelled = [key for key, _ in self.puts.get(database, ())] + self.deletes.get(database, [])
         numbers = set(decode_trailing_numbers(labelled).tolist())
-        gone = {decode_numbered(key)[1] for key in self.deletes.get(Database.IDENTITY_IDS, ())}
-        return any(number < new_identity_number for number in numbers - gone)
+        gone = self.removed_identity_numbers
+        return any(number < new_identity_number for number in numbers.difference(gone))
 
     @property
-    def removes_identities(self) -> bool:
-        """Whether identities are deleted."""
-        return bool(self.deletes.get(Database.IDENTITY_IDS))
+    def removed_identity_numbers(self) -> list[int]:
+        """Identities that are deleted."""
+        return [decode_numbered(key)[1] for key in self.deletes.get(Database.IDENTITY_IDS, ())]
+
+    @property
+    def first_expiry_us(self) -> int | None:
+        """The earliest time of expiry that is put; None when none is."""
+        # Of one gallery the first key has the first time.
+        first = min(self.puts.get(Database.EXPIRY, ()), default=None)
+        return None if first is None else decode_expiry_time(first[0])
 
     def put(self, database: Database, key: bytes, value: bytes) -> None:
         """Put one record."""

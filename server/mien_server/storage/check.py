@@ -1,138 +1,209 @@
-"""Does a snapshot contradict itself? Compares every record of LMDB with every other, and with what is in memory."""
+"""Does a store contradict itself? Every record of LMDB compared with every other, with the vectors and with memory.
+
+Nothing is held but a few bytes a row, so that ten million faces can be checked where they are served. What follows from
+identities and faces is compared by sums of hashes first (`pair_sums`); where these differ, by the records that do.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import numpy as np
 
-from mien_server.records.store_pb2 import IdentityRecord
+from mien_server.errors import CorruptStore
+from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage import keys
-from mien_server.storage.checksums import row_checksums
+from mien_server.storage.check_faces import FacesCheck, FacesFound
+from mien_server.storage.check_history import check_journal, check_operations, check_requests, check_sealed
 from mien_server.storage.databases import GALLERY_KEYED, Database
+from mien_server.storage.doubts import Checked, Doubts, Progress, no_progress
+from mien_server.storage.expiry import first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
-from mien_server.storage.values import FaceValue, decode_face
+from mien_server.storage.values import decode_message
+from mien_server.storage.vector_file import VectorArray, VectorFile, VectorMapping, inspect_vector_file
 
-__all__ = ["find_contradictions"]
+__all__ = ["CheckOptions", "FacesFound", "StoreCheck", "find_contradictions"]
 
-_SHOWN_MAX = 3
-_CHECKED_ROWS = 4096
+FileOf: TypeAlias = Callable[[GalleryRecord], VectorFile]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckOptions:
+    """How much is looked at.
+
+    Attributes:
+        sampled_rows: vectors of each gallery whose checksums are computed, evenly spread; None for all.
+        progress: is told how far the check is.
+    """
+
+    sampled_rows: int | None = None
+    progress: Progress = no_progress
+
+
+@dataclass(slots=True)
+class StoreCheck:
+    """One pass over all records of one transaction, vectors included.
+
+    Attributes:
+        found: what was seen of the faces of each gallery, by number, as far as the check has come.
+    """
+
+    records: RecordReader
+    file_of: FileOf
+    options: CheckOptions = field(default_factory=CheckOptions)
+    found: dict[int, FacesFound] = field(default_factory=dict)
+
+    def run(self) -> Iterator[Checked]:
+        """What was checked, one after the other, each with what is doubtful in it."""
+        with_galleries = _timed("galleries")
+        galleries = self._galleries(with_galleries)
+        yield with_galleries.done()
+        for record, counts in galleries:
+            yield from self._gallery(record, counts)
+        yield self._strays({record.number for record, _ in galleries})
+        revision = self._revision()
+        for what, check in (
+            ("journal", check_journal),
+            ("requests", check_requests),
+            ("operations", check_operations),
+            ("erasures and snapshots", check_sealed),
+        ):
+            timed = _timed(what)
+            check(self.records, revision, timed.checked)
+            yield timed.done()
+
+    def _revision(self) -> int:
+        try:
+            return self.records.revision()
+        except CorruptStore:
+            return 0
+
+    def _galleries(self, timed: _Timed) -> list[tuple[GalleryRecord, GalleryCounts]]:
+        doubts = timed.checked.doubts
+        galleries: dict[int, GalleryRecord] = {}
+        for key, raw in _whole(self.records, Database.GALLERIES, doubts):
+            with doubts.noted():
+                record = decode_message(GalleryRecord, raw, Database.GALLERIES, key)
+                if keys.encode_gallery(record.number) != key:
+                    doubts.add(
+                        f"the gallery {record.name!r} says that its number is {record.number}, and is {key.hex()}"
+                    )
+                galleries[keys.decode_gallery(key)] = record
+        names = dict(_whole(self.records, Database.GALLERY_NAMES, doubts))
+        expected = {record.name.encode(): keys.encode_gallery(number) for number, record in galleries.items()}
+        if names != expected:
+            wrong = sorted(name for name in names.keys() | expected.keys() if names.get(name) != expected.get(name))
+            doubts.add(f"the names of galleries are not those of their records: {wrong[:3]}", database="gallery_names")
+        counted = {}
+        for key, raw in _whole(self.records, Database.GALLERY_COUNTS, doubts):
+            with doubts.noted():
+                counted[keys.decode_gallery(key)] = decode_message(GalleryCounts, raw, Database.GALLERY_COUNTS, key)
+        if counted.keys() != galleries.keys():
+            doubts.add(f"galleries {sorted(counted.keys() ^ galleries.keys())} have a record or counts, not both")
+        for key, _ in _whole(self.records, Database.META, doubts):
+            if key == keys.META_NEXT_GALLERY_NUMBER:
+                with doubts.noted():
+                    if self.records.next_gallery_number() <= max(galleries, default=0):
+                        doubts.add("a gallery has a number that is still to be given out", database="meta")
+        timed.checked.count = len(galleries)
+        return [(record, counted[number]) for number, record in galleries.items() if number in counted]
+
+    def _gallery(self, record: GalleryRecord, counts: GalleryCounts) -> Iterator[Checked]:
+        prefix = f"gallery {record.name!r}: "
+        timed = _timed(prefix + "vector file")
+        vectors: VectorArray | None = None
+        with timed.checked.doubts.noted():
+            file = self.file_of(record)
+            inspect_vector_file(file, counts.row_count)
+            vectors = VectorMapping(file, counts.row_count).rows(counts.row_count)
+            timed.checked.count = counts.row_count
+        yield timed.done()
+        check = FacesCheck(self.records, record, counts, vectors, self.file_of(record), self.options.progress)
+        self.found[record.number] = check.found
+        for what, step in check.steps(self.options.sampled_rows):
+            timed = _timed(prefix + what)
+            step(timed.checked)
+            yield timed.done()
+
+    def _strays(self, numbers: set[int]) -> Checked:
+        """Records of galleries that are not there; goes from gallery to gallery, not from record to record."""
+        timed = _timed("records of no gallery")
+        reading = self.records.reading
+        purged = {keys.decode_purge(key) for key in reading.keys(Database.META, keys.META_PURGE_PREFIX)}
+        for database in GALLERY_KEYED:
+            start = b"\0"
+            strays = set()
+            while (key := next(iter(reading.keys(database, b"", start)), None)) is not None:
+                number = int.from_bytes(key[: keys.GALLERY_BYTES], "big")
+                timed.checked.count += 1
+                if number not in numbers | purged:
+                    strays.add(number)
+                if number + 1 >> 8 * keys.GALLERY_BYTES:
+                    break
+                start = keys.encode_gallery(number + 1)
+            if strays:
+                timed.checked.doubts.add(
+                    f"{database} has records of galleries {sorted(strays)}, which are not there", database=database
+                )
+        return timed.done()
+
+
+class _Timed:
+    """A check that is under way."""
+
+    def __init__(self, what: str) -> None:
+        self.checked = Checked(what)
+        self._start_s = time.perf_counter()
+
+    def done(self) -> Checked:
+        """The check with the time that it took."""
+        self.checked.seconds = time.perf_counter() - self._start_s
+        return self.checked
+
+
+def _timed(what: str) -> _Timed:
+    return _Timed(what)
+
+
+def _whole(records: RecordReader, database: Database, doubts: Doubts) -> Iterable[tuple[bytes, bytes]]:
+    for chunk in records.reading.whole_chunks(database, b"", 1024, doubts.add_error):
+        yield from chunk
 
 
 def find_contradictions(records: RecordReader, content: SnapshotContent) -> list[str]:
-    """What is wrong, one sentence each; empty when nothing is. Reads everything and holds one gallery in memory.
-
-    Raises:
-        CorruptStore: a record that does not decode.
-    """
-    found: list[str] = []
+    """What is wrong with a snapshot, one sentence each; empty when nothing is. Reads everything."""
+    files = {number: state.mapping.file for number, state in content.galleries.items()}
+    check = StoreCheck(records, lambda record: files[record.number])
+    doubts = [doubt for checked in check.run() for doubt in checked.sentences()]
     if records.revision() != content.revision:
-        found.append(f"LMDB is at revision {records.revision()}, memory at {content.revision}")
+        doubts.append(f"LMDB is at revision {records.revision()}, memory at {content.revision}")
     names = {record.name: record.number for record in records.galleries()}
     if names != dict(content.numbers):
-        found.append("LMDB and memory name different galleries")
-    for state in content.galleries.values():
-        found += _check_gallery(records, state)
-    purged = {keys.decode_purge(key) for key in records.reading.keys(Database.META, keys.META_PURGE_PREFIX)}
-    for database in GALLERY_KEYED:
-        numbers = {keys.decode_gallery(key) for key in records.reading.keys(database, b"")}
-        if strays := numbers - content.galleries.keys() - purged:
-            found.append(f"{database} has records of galleries {sorted(strays)}, which are not there")
-    return found
+        doubts.append("LMDB and memory name different galleries")
+    for number, state in content.galleries.items():
+        if number in check.found:
+            doubts += [
+                f"gallery {state.record.name!r}: {sentence}"
+                for sentence in _check_memory(records, state, check.found[number])
+            ]
+    return doubts
 
 
-def _check_gallery(records: RecordReader, state: GalleryState) -> list[str]:
-    number = state.record.number
-    prefix = keys.encode_gallery(number)
-    identities = dict(records.identities_after(number, "", None))
-    faces = {
-        keys.decode_numbered(key)[1]: decode_face(key, raw)
-        for key, raw in records.reading.items(Database.FACES, prefix)
-    }
-    found = [*_check_counts(records, state, identities, faces), *_check_memory(state, faces)]
-    found += _check_vectors(state, faces)
-    expected = _expected_records(number, identities, faces)
-    for database, pairs in expected.items():
-        there = set(records.reading.items(database, prefix))
-        for what, wrong in (("lacks", pairs - there), ("should not have", there - pairs)):
-            if wrong:
-                shown = ", ".join(key.hex() for key, _ in sorted(wrong)[:_SHOWN_MAX])
-                found.append(f"{database} {what} {len(wrong)} records, such as {shown}")
-    return [f"gallery {state.record.name!r}: {sentence}" for sentence in found]
-
-
-def _check_counts(
-    records: RecordReader, state: GalleryState, identities: dict[str, IdentityRecord], faces: dict[int, FaceValue]
-) -> Iterable[str]:
+def _check_memory(records: RecordReader, state: GalleryState, found: FacesFound) -> Iterator[str]:
     counts = records.counts(state.record.number)
     if counts != state.counts:
         yield f"LMDB counts {counts}, memory {state.counts}"
-    if (counts.identity_count, counts.face_count) != (len(identities), len(faces)):
-        yield f"counts {counts}, and there are {len(identities)} identities and {len(faces)} faces"
-    if any(record.number >= counts.next_identity_number for record in identities.values()):
-        yield "an identity has a number that is still to be given out"
-    owned = Counter(face.identity_number for face in faces.values())
-    for identity_id, record in identities.items():
-        if owned.pop(record.number, 0) != record.face_count:
-            yield f"identity {identity_id!r} counts {record.face_count} faces, which is wrong"
-    if owned:
-        yield f"faces name identities that are not there: numbers {sorted(owned)[:_SHOWN_MAX]}"
-
-
-def _check_memory(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[str]:
-    row_count = state.counts.row_count
-    is_live = np.zeros(row_count, dtype=np.bool_)
-    if any(ordinal >= row_count for ordinal in faces):
-        yield f"there are faces beyond the {row_count} rows"
-        return
-    is_live[list(faces)] = True
+    if state.next_expiry_us != first_expiry_us(records.reading, state.record.number):
+        yield "memory and LMDB name different times at which something expires next"
+    is_live = found.is_live[: counts.row_count]
     if not np.array_equal(np.packbits(is_live, bitorder="little"), state.live):
         yield "the bitmap of live rows is not that of the faces"
-    numbers = np.array([face.identity_number for face in faces.values()], dtype=np.uint32)
-    if not np.array_equal(state.identity_numbers[list(faces)], numbers):
+    if not np.array_equal(
+        state.identity_numbers[: counts.row_count][is_live], found.owners[: counts.row_count][is_live]
+    ):
         yield "the identity numbers in memory are not those of the faces"
-
-
-def _check_vectors(state: GalleryState, faces: dict[int, FaceValue]) -> Iterable[str]:
-    ordinals = sorted(ordinal for ordinal in faces if ordinal < state.counts.row_count)
-    vectors = state.mapping.rows(state.counts.row_count)
-    damaged: list[int] = []
-    for start in range(0, len(ordinals), _CHECKED_ROWS):
-        some = ordinals[start : start + _CHECKED_ROWS]
-        expected = np.array([faces[ordinal].vector_checksum for ordinal in some], dtype=np.uint64)
-        damaged += np.array(some)[row_checksums(vectors[some]) != expected].tolist()
-    if damaged:
-        yield f"{len(damaged)} vectors are damaged, such as rows {damaged[:_SHOWN_MAX]}"
-
-
-def _expected_records(
-    number: int, identities: dict[str, IdentityRecord], faces: dict[int, FaceValue]
-) -> dict[Database, set[tuple[bytes, bytes]]]:
-    """Everything that follows from identities and faces."""
-    expected: dict[Database, set[tuple[bytes, bytes]]] = {
-        Database.IDENTITY_IDS: {
-            (keys.encode_numbered(number, record.number), identity_id.encode())
-            for identity_id, record in identities.items()
-        },
-        Database.IDENTITY_LABEL_INDEX: {
-            (keys.encode_labelled(number, key, value, record.number), b"")
-            for record in identities.values()
-            for key, value in record.labels.items()
-        },
-        Database.FACE_IDS: set(),
-        Database.IDENTITY_FACES: set(),
-        Database.FACE_DIGESTS: set(),
-        Database.FACE_LABEL_INDEX: set(),
-    }
-    for ordinal, face in faces.items():
-        raw = keys.encode_number(ordinal)
-        digest_key = keys.encode_digest_key(number, face.identity_number, face.digest)
-        expected[Database.FACE_IDS].add((keys.encode_text(number, face.face_id), raw))
-        expected[Database.IDENTITY_FACES].add((keys.encode_pair(number, face.identity_number, ordinal), b""))
-        expected[Database.FACE_DIGESTS].add((digest_key, raw))
-        for key, value in face.message(raw).labels.items():
-            expected[Database.FACE_LABEL_INDEX].add((keys.encode_labelled(number, key, value, ordinal), b""))
-    return expected

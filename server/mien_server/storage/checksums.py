@@ -16,7 +16,14 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["CHECKSUM_BYTES", "is_record_whole", "record_with_checksum", "records_with_checksum", "row_checksums"]
+__all__ = [
+    "CHECKSUM_BYTES",
+    "Words",
+    "is_record_whole",
+    "record_with_checksum",
+    "records_with_checksum",
+    "row_checksums",
+]
 
 CHECKSUM_BYTES = 4
 _WORD_BYTES = 8

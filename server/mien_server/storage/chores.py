@@ -1,9 +1,8 @@
-"""What the writer does between groups of writes: work that others gave it, and what deleted galleries leave behind.
+"""What the writer does between groups of writes: work that others gave it, vector files whose sync failed, and what
+deleted galleries leave behind.
 
-The latter is taken out little by little: records a few at a time, files when no view looks.
-
-A gallery is gone once its record is; the rest only takes room, for its number is never used again. Deleting a
-million faces in one transaction would hold up every write behind it.
+A gallery is gone once its record is; the rest only takes room, for its number is never used again. Records go a few at
+a time, files when no view looks: deleting a million faces in one transaction would hold up every write behind it.
 """
 
 from __future__ import annotations
@@ -11,9 +10,10 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Iterable
+from functools import partial
 
 from mien_server.storage import keys
-from mien_server.storage.committing import commit, kept_but_not_shown
+from mien_server.storage.committing import OutcomeUnknown, commit_and_publish
 from mien_server.storage.databases import GALLERY_KEYED, Database, Reading, Transaction
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.snapshots import SnapshotContent
@@ -50,13 +50,24 @@ class Chores:
 
         Raises:
             OSError, lmdb.Error: it was not done.
-            Unavailable: STORAGE_OUTCOME_UNKNOWN, nothing can be written until the store is reopened.
+            OutcomeUnknown: it may have been done, and is not shown.
         """
+        self._mend_vectors()
         is_more_given = self._opened.upkeep.do_one()
         self._remove_files()
         if self._purges:
             self._purge(self._purges[0], _PURGED_KEYS_IDLE if is_idle else _PURGED_KEYS_BUSY)
         return is_more_given or bool(self._purges)
+
+    def _mend_vectors(self) -> None:
+        galleries = self._opened.snapshots.current.galleries
+        for file in list(self._vectors.unsynced):
+            state = galleries.get(file.gallery_number)
+            if state is None:
+                self._vectors.unsynced.discard(file)
+            else:
+                self._vectors.mend(file, state.counts.row_count)
+                log.warning("%s: synced again after a failure", file.path)
 
     def _remove_files(self) -> None:
         if not self._files:
@@ -77,7 +88,8 @@ class Chores:
                     log.warning("%s: not removed, the next opening tries again: %s", folder, error)
 
     def _purge(self, number: int, keys_max: int) -> None:
-        environment, handles = self._opened.environment, self._opened.handles
+        environment, handles, snapshots = self._opened.environment, self._opened.handles, self._opened.snapshots
+        snapshots.keep_readers()
         transaction = environment.begin(write=True)
         try:
             is_done = self._delete_some(transaction, number, keys_max)
@@ -88,14 +100,14 @@ class Chores:
             transaction.abort()
             raise
         self._opened.upkeep.note_commit(keys_max)
-        commit(environment, transaction)
-        current = self._opened.snapshots.current
+        current = snapshots.current
+        content = SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
         try:
-            self._opened.snapshots.publish(
-                SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
-            )
-        except Exception as error:
-            raise kept_but_not_shown(environment, error) from error
+            commit_and_publish(environment, transaction, snapshots, content)
+        except OutcomeUnknown as unknown:
+            if is_done:
+                unknown.on_kept = partial(self._purges.remove, number)
+            raise
         if is_done:
             self._purges.remove(number)
 

@@ -6,19 +6,21 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import lmdb
 
-from mien_server.errors import InternalError, MienError, Unavailable
+from mien_server.errors import InternalError, MienError
 from mien_server.storage.attempt import Attempt
 from mien_server.storage.chores import Chores
 from mien_server.storage.commands.base import Command
-from mien_server.storage.committing import OUTCOME_UNKNOWN, commit, kept_but_not_shown
+from mien_server.storage.committing import OutcomeUnknown, commit_and_publish, lost
 from mien_server.storage.lmdb_errors import translated_write_error
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
+from mien_server.storage.recovery import Recovery
 from mien_server.storage.steps import reached
 from mien_server.storage.vector_file import VectorWriter
 
@@ -50,39 +52,91 @@ class Committer:
         self._options = options
         self._vectors = VectorWriter()
         self._chores = Chores(opened, self._vectors)
-        self._failure: MienError | None = None
+        self._recovery = Recovery(opened, options)
+        self._have_chores_failed = False
         self.callbacks: list[Callable[[int, frozenset[int]], None]] = []
 
     def commit(self, group: Sequence[Pending[Any]]) -> None:
         """Write the group and answer every command of it. Never raises."""
-        attempt = Attempt(self._opened, self._vectors, self._options)
         try:
-            if self._failure is not None:
-                raise self._failure
-            self._write(attempt, group)
+            attempt = self._written(group)
         except Exception as error:  # noqa: BLE001 - whatever it is, every caller must be answered
             failure = self._explained(error)
             for pending in group:
                 pending.future.set_exception(failure)
             return
         self._answer(attempt, group)
+        self._tell(attempt)
+
+    @property
+    def waits_for_recovery(self) -> bool:
+        """Whether `do_chores` has a failure to put right, as soon as the disk lets it."""
+        return self._recovery.is_needed or bool(self._vectors.unsynced)
 
     def do_chores(self, *, is_idle: bool) -> bool:
-        """Take out some of what deleted galleries left; answers whether there is more to do at once."""
-        if self._failure is not None:
-            return False
+        """Put failures right and take out some of what deleted galleries left; answers whether there is more to do."""
         try:
-            return self._chores.do_some(is_idle=is_idle)
+            self._settle()
+            more = self._chores.do_some(is_idle=is_idle)
+        except lmdb.MapFullError:
+            return self._has_grown()
         except Exception as error:  # noqa: BLE001 - whatever it is, the writer goes on
-            self._remember(error)
-            log.error("taking out what a deleted gallery left failed, and is tried again later: %s", error)
+            if isinstance(error, OutcomeUnknown):
+                self._recovery.note(error)
+            level = logging.DEBUG if self._have_chores_failed else logging.ERROR
+            self._have_chores_failed = True
+            log.log(level, "what is done between the writes failed, and is tried again later: %s", error)
             return False
+        self._have_chores_failed = False
+        return more
 
     def close(self) -> None:
         """Close the vector files."""
         self._vectors.close()
 
+    def _written(self, group: Sequence[Pending[Any]]) -> Attempt:
+        """Write the group; again when what hindered it could be put right at once."""
+        self._settle()
+        has_failed = False
+        while True:
+            attempt = Attempt(self._opened, self._vectors, self._options)
+            try:
+                self._write(attempt, group)
+            except lmdb.MapFullError:
+                self._recovery.grow_map()
+            except OutcomeUnknown as unknown:
+                if self._was_kept(unknown):
+                    self._chores.galleries_deleted(attempt.deleted_galleries, unknown.content.transaction_id)
+                    return attempt
+                if has_failed:
+                    raise lost(unknown) from unknown
+                has_failed = True
+            else:
+                return attempt
+
+    def _was_kept(self, unknown: OutcomeUnknown) -> bool:
+        """Settle at once what became of a commit; raises OutcomeUnknown where that cannot be."""
+        self._recovery.note(unknown)
+        try:
+            return self._recovery.settle() is not None
+        except MienError:
+            raise unknown from None
+
+    def _settle(self) -> None:
+        finish = self._recovery.settle()
+        if finish is not None:
+            finish()
+
+    def _has_grown(self) -> bool:
+        try:
+            self._recovery.grow_map()
+        except MienError as error:
+            log.error("%s", error)
+            return False
+        return True
+
     def _write(self, attempt: Attempt, group: Sequence[Pending[Any]]) -> None:
+        self._opened.snapshots.keep_readers()
         transaction = self._opened.environment.begin(write=True)
         transaction_id = transaction.id()
         try:
@@ -94,36 +148,29 @@ class Committer:
                 return
             attempt.put_records()
             reached("records_put")
-            states = attempt.write_vectors()
+            content = attempt.content(transaction_id, attempt.write_vectors())
         except BaseException:
             transaction.abort()
             raise
-        commit(self._opened.environment, transaction)
         try:
-            reached("committed")
-            self._opened.snapshots.publish(attempt.content(transaction_id, states))
-            reached("published")
-            self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
-        except Exception as error:
-            raise kept_but_not_shown(self._opened.environment, error) from error
+            commit_and_publish(self._opened.environment, transaction, self._opened.snapshots, content)
+        except OutcomeUnknown as unknown:
+            unknown.on_kept = partial(self._note_kept, attempt, transaction_id)
+            raise
+        self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
 
-    def _remember(self, error: Exception) -> None:
-        """After a commit of unknown outcome nothing may be written: memory and LMDB may no longer agree."""
-        if isinstance(error, MienError) and error.reason == OUTCOME_UNKNOWN:
-            log.error("nothing is written until the store is opened again: %s", error)
-            self._failure = Unavailable(
-                f"nothing of this write was kept, for an earlier one ended badly: {error.message}",
-                reason="STORAGE_WRITE_FAILED",
-            )
-            self._opened.snapshots.fail(error.message)
+    def _note_kept(self, attempt: Attempt, transaction_id: int) -> None:
+        """A write whose callers were told that its outcome is unknown was kept."""
+        self._chores.galleries_deleted(attempt.deleted_galleries, transaction_id)
+        self._tell(attempt)
 
     def _explained(self, error: Exception) -> MienError:
         match error:
             case MienError():
-                self._remember(error)
                 return error
             case OSError() | lmdb.Error():
-                failure = translated_write_error(error, self._opened.layout.root)
+                layout = self._opened.layout
+                failure = translated_write_error(error, layout.root if isinstance(error, OSError) else layout.meta)
                 log.error("a group of writes was not kept: %s", failure)
                 return failure
             case _:
@@ -136,6 +183,8 @@ class Committer:
                 pending.future.set_exception(outcome)
             else:
                 pending.future.set_result(outcome)
+
+    def _tell(self, attempt: Attempt) -> None:
         if attempt.advances_revision:
             for callback in self.callbacks:
                 try:

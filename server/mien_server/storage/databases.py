@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice, takewhile
 from pathlib import Path
 from typing import TypeAlias
@@ -13,6 +13,7 @@ import lmdb
 
 from mien_server.errors import CorruptStore, InternalError
 from mien_server.storage.checksums import CHECKSUM_BYTES, is_record_whole, record_with_checksum, records_with_checksum
+from mien_server.storage.layout import DAMAGE_ADVICE
 from mien_server.storage.lmdb_errors import translated_read_error
 from mien_server.storage.options import StoreOptions
 
@@ -22,9 +23,11 @@ __all__ = [
     "Handles",
     "Reading",
     "Transaction",
+    "checked_databases",
     "corrupt",
     "open_databases",
     "open_environment",
+    "open_for_reading",
     "put",
     "put_many",
     "stored_value",
@@ -87,14 +90,14 @@ _SEVERAL_VALUES = frozenset({Database.FACE_DIGESTS})
 Handles: TypeAlias = "Mapping[Database, lmdb._Database]"  # noqa: SLF001 - lmdb gives its handles no public name
 
 
-def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
+def open_environment(path: Path, options: StoreOptions, map_size_bytes: int | None = None) -> lmdb.Environment:
     """Open or make the environment in the folder `path`. Raises lmdb.Error.
 
     Commits are synced wholly (sync, metasync): an answered write must survive a loss of power.
     """
     return lmdb.open(
         str(path),
-        map_size=options.map_size_bytes,
+        map_size=map_size_bytes or options.map_size_bytes,
         max_dbs=len(Database),
         max_readers=options.reader_count_max,
         max_spare_txns=options.ready_reader_count_max,
@@ -106,6 +109,35 @@ def open_environment(path: Path, options: StoreOptions) -> lmdb.Environment:
         metasync=True,
         lock=True,
     )
+
+
+def open_for_reading(path: Path, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+    """Open the environment in a folder that nobody writes to, leaving everything as it is. Raises lmdb.Error."""
+    environment = lmdb.open(
+        str(path),
+        map_size=options.map_size_bytes,
+        max_dbs=len(Database),
+        subdir=True,
+        create=False,
+        readonly=True,
+        readahead=False,
+        lock=False,
+    )
+    try:
+        # Each in a transaction of its own: handles opened in one for reading end with it.
+        handles = {
+            name: environment.open_db(
+                name.value.encode(),
+                create=False,
+                dupsort=name in _SEVERAL_VALUES,
+                dupfixed=name in _SEVERAL_VALUES,
+            )
+            for name in Database
+        }
+    except lmdb.Error:
+        environment.close()
+        raise
+    return environment, handles
 
 
 def open_databases(environment: lmdb.Environment) -> Handles:
@@ -125,10 +157,15 @@ def open_databases(environment: lmdb.Environment) -> Handles:
 def corrupt(database: Database, key: bytes, what: str, reason: str | None = None) -> CorruptStore:
     """The error for a record that contradicts the rest: names the database and the key."""
     return CorruptStore(
-        f"meta/: database {database}, key {key.hex()}: {what}; restore the store from a copy",
+        f"meta/: database {database}, key {key.hex()}: {what}; {DAMAGE_ADVICE}",
         reason=reason,
         metadata={"database": database.value, "key": key.hex()},
     )
+
+
+def checked_databases() -> tuple[Database, ...]:
+    """Databases whose values have a checksum."""
+    return tuple(_SEEDS)
 
 
 def stored_value(database: Database, key: bytes, raw: bytes) -> bytes:
@@ -180,6 +217,14 @@ class Reading:
             raise InternalError("a view was used after its end; keep what it returns, not the view")
         return self._transaction
 
+    def entry_count(self, database: Database) -> int:
+        """How many records a database says that it has, of all galleries."""
+        transaction = self._open()
+        try:
+            return int(transaction.stat(self._handles[database])["entries"])
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
     def get(self, database: Database, key: bytes) -> bytes | None:
         """The value of a key (its first one where there can be several), or None."""
         transaction = self._open()
@@ -225,6 +270,24 @@ class Reading:
         for chunk in self.raw_chunks(database, prefix, size, start):
             yield [(key, stored_value(database, key, raw)) for key, raw in chunk]
 
+    def whole_chunks(
+        self,
+        database: Database,
+        prefix: bytes,
+        size: int,
+        on_damage: Callable[[CorruptStore], None],
+        start: bytes = b"",
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `chunks`, without the records that are damaged, which `on_damage` is told; a list may be empty."""
+        for chunk in self.raw_chunks(database, prefix, size, start):
+            whole = []
+            for key, raw in chunk:
+                try:
+                    whole.append((key, stored_value(database, key, raw)))
+                except CorruptStore as error:
+                    on_damage(error)
+            yield whole
+
     def raw_chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -232,7 +295,8 @@ class Reading:
         transaction = self._open()
         try:
             with transaction.cursor(self._handles[database]) as cursor:
-                items = cursor.iternext() if cursor.set_range(start or prefix) else iter(())
+                found = cursor.set_range(start or prefix) if start or prefix else cursor.first()
+                items = cursor.iternext() if found else iter(())
                 while chunk := list(islice(items, size)):
                     # Keys ascend: when the last one has the prefix, all have.
                     if not chunk[-1][0].startswith(prefix):

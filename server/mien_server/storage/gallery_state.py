@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.errors import CorruptStore
+from mien_server.errors import CorruptStore, Unavailable
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage.changes import AppendedRows, GalleryChange, MovedRows
+from mien_server.storage.expiry import NEVER_US
 from mien_server.storage.vector_file import VectorFile, VectorMapping, grown_capacity
 
 __all__ = ["GalleryDraft", "GalleryState", "LabelFacts"]
@@ -48,6 +50,8 @@ class GalleryState:
         live: uint8 [ceil(row_count / 8)], little-endian bits.
         mapping: room for at least row_count rows.
         relabelled, moved, deleted: see LabelFacts.
+        next_expiry_us: before this time nothing in it has expired.
+        has_quarantine: some faces are damaged, and their rows count as deleted.
     """
 
     record: GalleryRecord
@@ -58,6 +62,8 @@ class GalleryState:
     relabelled: int = 0
     moved: int = 0
     deleted: int = 0
+    next_expiry_us: int = NEVER_US
+    has_quarantine: bool = False
 
     @property
     def facts(self) -> LabelFacts:
@@ -74,14 +80,21 @@ class GalleryState:
         """The rows as the index reads them.
 
         Raises:
-            CorruptStore: the vector file cannot be mapped.
+            CorruptStore: the vector file is gone or too short.
+            Unavailable: STORAGE_READ_FAILED, the system does not let it be mapped now.
         """
         row_count = self.counts.row_count
         try:
             vectors = self.mapping.rows(row_count)
-        except (OSError, ValueError) as error:
+        except (FileNotFoundError, ValueError) as error:
             path = self.mapping.file.path
             raise CorruptStore(f"{path}: its {row_count} committed rows cannot be mapped: {error}") from error
+        except OSError as error:
+            raise Unavailable(
+                f"{self.mapping.file.path}: cannot be read: {error}; try again, and look at the limits of open files "
+                "and of memory if it goes on",
+                reason="STORAGE_READ_FAILED",
+            ) from error
         identity_numbers = self.identity_numbers[:row_count]
         identity_numbers.flags.writeable = False
         return GalleryRows(
@@ -89,7 +102,7 @@ class GalleryState:
             vectors=vectors,
             live=self.live,
             identity_numbers=identity_numbers,
-            live_count=self.counts.face_count,
+            live_count=int(np.unpackbits(self.live).sum()) if self.has_quarantine else self.counts.face_count,
             location=self.mapping.file.location,
         )
 
@@ -122,6 +135,8 @@ class GalleryDraft:
         self._moves = False
         self._deletes = False
         self.vectors: list[Float32Array] = []
+        self.removed_identity_numbers: list[int] = []
+        self.first_expiry_us = NEVER_US
 
     @property
     def file(self) -> VectorFile:
@@ -138,10 +153,16 @@ class GalleryDraft:
         """Identities from this number on are in no published state."""
         return int(self._base.counts.next_identity_number)
 
-    def note_identities(self, *, relabels: bool, removes: bool) -> None:
+    def note_identities(self, *, relabels: bool, removed: Sequence[int]) -> None:
         """A command changed labels of identities that the published state has and that stay, or deleted identities."""
         self._relabels |= relabels
-        self._deletes |= removes
+        self._deletes |= bool(removed)
+        self.removed_identity_numbers += removed
+
+    def note_expiry(self, first_us: int | None) -> None:
+        """A command put times of expiry, the first of which is this."""
+        if first_us is not None:
+            self.first_expiry_us = min(self.first_expiry_us, first_us)
 
     def add(self, change: GalleryChange) -> None:
         """Take in the change of one command."""
@@ -159,7 +180,7 @@ class GalleryDraft:
             bits = (1 << (change.deleted_ordinals & 7)).astype(np.uint8)
             np.bitwise_and.at(self._live, change.deleted_ordinals >> 3, ~bits)
 
-    def finish(self) -> tuple[GalleryState, int | None]:
+    def finish(self, next_expiry_us: int) -> tuple[GalleryState, int | None]:
         """The next state, and the rows to make room for in the file when what it has does not do."""
         assert self._counts.row_count == self._row_count
         mapping = self._base.mapping
@@ -178,8 +199,19 @@ class GalleryDraft:
             relabelled=self._base.relabelled + self._relabels,
             moved=self._base.moved + self._moves,
             deleted=self._base.deleted + self._deletes,
+            next_expiry_us=next_expiry_us,
+            has_quarantine=self._base.has_quarantine,
         )
         return state, room
+
+    def map_ahead(self, state: GalleryState) -> None:
+        """Map the file of the next state where this one's is mapped: who reads now must be able to read on.
+
+        Raises:
+            OSError: the system does not let it be mapped.
+        """
+        if self._base.mapping.is_mapped and state.mapping is not self._base.mapping:
+            state.mapping.rows(0)
 
     def _append(self, rows: AppendedRows) -> None:
         assert rows.first_ordinal == self._row_count

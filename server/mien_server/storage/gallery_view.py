@@ -1,8 +1,8 @@
-"""A gallery as one view sees it: its rows in memory, its records in LMDB, at one revision."""
+"""A gallery as one view sees it: its rows in memory, its records in LMDB, at one revision, without what has expired."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -12,12 +12,15 @@ import numpy.typing as npt
 from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
-from mien_server.storage.checksums import row_checksums
+from mien_server.storage import keys
+from mien_server.storage.checksums import Words, row_checksums
+from mien_server.storage.databases import Database
+from mien_server.storage.expiry import Expired, has_expired
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face, decode_face_headers, decode_face_ids
-from mien_server.storage.vector_file import vector_damaged
+from mien_server.storage.vector_file import VectorFile, vector_damaged
 
 __all__ = ["Face", "FaceHeads", "GalleryView"]
 
@@ -28,6 +31,8 @@ _SORTED_LOOKUP_ROWS_MIN = 64
 _LIVE_CHUNK_BYTES = 8192
 # Rows whose checksums are verified at once: bounds the memory that takes.
 _CHECKED_ROWS = 2048
+# Faces decoded at once: bounds the memory that takes.
+_CHUNK_FACES = 65_536
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +55,21 @@ class Face:
 
 
 class GalleryView:
-    """One gallery in one view. Ends with the view; what it returned stays valid. Records are not to be changed."""
+    """One gallery in one view. Ends with the view; what it returned stays valid. Records are not to be changed.
 
-    __slots__ = ("_content", "_records", "_state", "number")
+    Nothing that had expired when the view was entered is found by an id, listed or counted. What is asked for by number
+    or ordinal is there until it is swept: numbers come from what is shown.
+    """
 
-    def __init__(self, content: SnapshotContent, number: int, records: RecordReader) -> None:
+    __slots__ = ("_content", "_expired", "_now_us", "_records", "_state", "number")
+
+    def __init__(self, content: SnapshotContent, number: int, records: RecordReader, now_us: int) -> None:
         self._content = content
         self._state = content.galleries[number]
         self._records = records
+        self._expired: Expired | None = content.expired(number, records, now_us)
+        # Another view of the snapshot may have looked later: then this one is as late.
+        self._now_us = now_us if self._expired is None else max(now_us, self._expired.last_us)
         self.number = number
         """Names the gallery for ever; never used again."""
 
@@ -74,29 +86,56 @@ class GalleryView:
     @property
     def counts(self) -> GalleryCounts:
         """Exact counts; shared by all views, not to be changed."""
-        return self._state.counts
+        return self._state.counts if self._expired is None else self._expired.counts
 
     @property
     def rows(self) -> GalleryRows:
         """Vectors, live rows and identity numbers. Raises CorruptStore when the vector file cannot be mapped."""
-        return self._content.rows(self.number)
+        return self._content.rows(self.number) if self._expired is None else self._expired.rows
+
+    @property
+    def expired_identity_numbers(self) -> npt.NDArray[np.int64]:
+        """Identities that are there until they are swept and are not shown, int64 [n], ascending."""
+        return np.zeros(0, np.int64) if self._expired is None else self._expired.identity_numbers
+
+    @property
+    def vector_file(self) -> VectorFile:
+        """Where the vectors lie."""
+        return self._state.mapping.file
+
+    def vector_checksums(self) -> Words:
+        """Of each row, uint64 [row_count]; meaningless for rows that are not live. Reads every face."""
+        checksums = np.zeros(self.counts.row_count, dtype=np.uint64)
+        for chunk in self._records.reading.chunks(Database.FACES, keys.encode_gallery(self.number), _CHUNK_FACES):
+            found, values = zip(*chunk, strict=True)
+            ordinals = keys.decode_trailing_numbers(found)
+            checksums[ordinals] = decode_face_headers(values, found)["vector_checksum"]
+        return checksums
 
     @property
     def postings(self) -> Postings:
         """Who carries which label and when it was made: what filters are made of."""
-        return Postings(self._records.reading, self.number, self._state.facts)
+        return Postings(self._records, self.number, self._state.facts)
 
     def identity(self, identity_id: str) -> IdentityRecord | None:
         """The identity of that id."""
-        return self._records.identity(self.number, identity_id)
+        return self.identities_by_id([identity_id]).get(identity_id)
 
     def identities_by_id(self, identity_ids: Sequence[str]) -> dict[str, IdentityRecord]:
         """Those of the identities that are there, by id, in one sorted pass."""
-        return self._records.identities_by_id(self.number, identity_ids)
+        return dict(self._shown(self._records.identities_by_id(self.number, identity_ids).items()))
 
     def identities(self, after_id: str = "", limit: int | None = None) -> list[tuple[str, IdentityRecord]]:
         """Identities with their ids, in byte order of the ids, after `after_id`."""
-        return self._records.identities_after(self.number, after_id, limit)
+        found: list[tuple[str, IdentityRecord]] = []
+        while limit is None or len(found) < limit:
+            wanted = None if limit is None else limit - len(found)
+            page = self._records.identities_after(self.number, after_id, wanted)
+            found += self._shown(page)
+            if wanted is None or len(page) < wanted:
+                break
+            after_id = page[-1][0]
+        return found
 
     def identity_ids(self, numbers: Numbers) -> list[str]:
         """The id of each identity number, in the order given.
@@ -118,7 +157,18 @@ class GalleryView:
         self, identity_number: int, after_ordinal: int = -1, limit: int | None = None
     ) -> npt.NDArray[np.int64]:
         """Ordinals of an identity's faces, int64 [n] ascending, after `after_ordinal`."""
-        return self._records.faces_of(self.number, identity_number, after_ordinal, limit)
+        if self._expired is None:
+            return self._records.faces_of(self.number, identity_number, after_ordinal, limit)
+        found = [np.zeros(0, dtype=np.int64)]
+        wanted = limit
+        while wanted is None or wanted > 0:
+            ordinals = self._records.faces_of(self.number, identity_number, after_ordinal, wanted)
+            found.append(ordinals[~self._expired.hides(ordinals)])
+            if wanted is None or len(ordinals) < wanted:
+                break
+            after_ordinal = int(ordinals[-1])
+            wanted -= len(found[-1])
+        return np.concatenate(found)
 
     def face_ordinal(self, face_id: str) -> int | None:
         """The ordinal of the face of that id."""
@@ -126,11 +176,15 @@ class GalleryView:
 
     def face_ordinals(self, face_ids: Sequence[str]) -> dict[str, int]:
         """The ordinals of those of the faces that are there, by face id."""
-        return self._records.face_ordinals(self.number, face_ids)
+        found = self._records.face_ordinals(self.number, face_ids)
+        if self._expired is None or not found:
+            return found
+        is_hidden = self._expired.hides(np.fromiter(found.values(), np.int64, len(found))).tolist()
+        return {face_id: found[face_id] for face_id, hidden in zip(found, is_hidden, strict=True) if not hidden}
 
     def live_ordinals(self, after_ordinal: int, limit: int) -> npt.NDArray[np.int64]:
         """Up to `limit` ordinals of live rows after `after_ordinal`, int64 [n] ascending."""
-        live = self._state.live
+        live = self._state.live if self._expired is None else self._expired.rows.live
         first = after_ordinal + 1
         found: list[npt.NDArray[np.int64]] = []
         count = 0
@@ -187,6 +241,17 @@ class GalleryView:
         found, values = self._records.face_values(self.number, wanted.tolist())
         self._require_whole(wanted, decode_face_headers(values, found))
         return self.rows.vectors[wanted].astype(np.float32, copy=False)
+
+    def _shown(self, people: Iterable[tuple[str, IdentityRecord]]) -> list[tuple[str, IdentityRecord]]:
+        """Those that have not expired, without their faces that have."""
+        if self._expired is None:
+            return list(people)
+        shown = []
+        for identity_id, record in people:
+            if not has_expired(record.expire_time_us, self._now_us):
+                record.face_count -= self._expired.face_counts.get(record.number, 0)
+                shown.append((identity_id, record))
+        return shown
 
     def _heads(self, ordinals: list[int]) -> FaceHeads:
         found, values = self._records.face_values(self.number, ordinals)

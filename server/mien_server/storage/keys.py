@@ -14,14 +14,16 @@ with its number, so that a gallery is one run of keys in each database.
     face_digests          gallery u32, identity number u64, digest 16 bytes    (value, several: ordinal u64)
     identity_label_index  gallery u32, label, identity number u64
     face_label_index      gallery u32, label, ordinal u64
+    expiry                gallery u32, time in microseconds u64, kind u8, ordinal or identity number u64
     journal               revision u64
     requests              request id
     request_times         time in microseconds u64, request id
     operations            name
+    snapshots             name
     erasures              name
 
-A label is: length of its key u8, key, length of its value u16, value. The longest key of all takes 4 + 1 + 63 + 2 +
-256 + 8 = 334 of the 511 bytes that LMDB allows.
+A label is: length of its key u8, key, length of its value u16, value. A kind is EXPIRY_FACE or EXPIRY_IDENTITY. The
+longest key of all takes 4 + 1 + 63 + 2 + 256 + 8 = 334 of the 511 bytes that LMDB allows.
 """
 
 from __future__ import annotations
@@ -37,6 +39,8 @@ from mien_server.errors import InvalidArgument, LimitExceeded
 
 __all__ = [
     "DIGEST_BYTES",
+    "EXPIRY_FACE",
+    "EXPIRY_IDENTITY",
     "FACE_ID_BYTES_MAX",
     "GALLERY_BYTES",
     "IDENTITY_ID_BYTES_MAX",
@@ -49,10 +53,13 @@ __all__ = [
     "META_PURGE_PREFIX",
     "META_REVISION",
     "META_STORE_ID",
+    "META_TIME",
     "NAME_BYTES_MAX",
     "NUMBER_BYTES",
     "REQUEST_ID_BYTES_MAX",
     "decode_digest_key",
+    "decode_expiries",
+    "decode_expiry_time",
     "decode_gallery",
     "decode_label",
     "decode_name",
@@ -64,6 +71,9 @@ __all__ = [
     "decode_text",
     "decode_trailing_numbers",
     "encode_digest_key",
+    "encode_expiry",
+    "encode_expiry_many",
+    "encode_expiry_time",
     "encode_gallery",
     "encode_label",
     "encode_label_key",
@@ -89,12 +99,16 @@ DIGEST_BYTES = 16
 GALLERY_BYTES = 4
 NUMBER_BYTES = 8
 
+EXPIRY_FACE = 1
+EXPIRY_IDENTITY = 2
+
 META_REVISION = b"revision"
 META_STORE_ID = b"store_id"
 META_FORMAT_VERSION = b"format_version"
 META_ERASURE_SECRET = b"erasure_secret"
 META_JOURNAL_BYTES = b"journal_bytes"
 META_NEXT_GALLERY_NUMBER = b"next_gallery_number"
+META_TIME = b"time"
 META_PURGE_PREFIX = b"purge:"
 
 _gallery = struct.Struct(">I")
@@ -102,6 +116,9 @@ _number = struct.Struct(">Q")
 _numbered = struct.Struct(">IQ")
 _pair = struct.Struct(">IQQ")
 _digest_key = struct.Struct(f">IQ{DIGEST_BYTES}s")
+_expiry = struct.Struct(">IQBQ")
+_EXPIRY_DTYPE = np.dtype([("gallery", ">u4"), ("time_us", ">u8"), ("kind", "u1"), ("number", ">u8")])
+assert _EXPIRY_DTYPE.itemsize == _expiry.size
 
 
 def encode_gallery(gallery_number: int) -> bytes:
@@ -167,6 +184,31 @@ def decode_digest_key(key: bytes) -> tuple[int, int, bytes]:
     return gallery_number, identity_number, digest
 
 
+def encode_expiry(gallery_number: int, time_us: int, kind: int, number: int) -> bytes:
+    """Key of `expiry`: when a face (its ordinal) or an identity (its number) expires."""
+    return _expiry.pack(gallery_number, time_us, kind, number)
+
+
+def encode_expiry_many(gallery_number: int, times_us: Iterable[int], kind: int, numbers: Iterable[int]) -> list[bytes]:
+    """`encode_expiry` of many of one gallery and kind."""
+    return list(map(_expiry.pack, repeat(gallery_number), times_us, repeat(kind), numbers))
+
+
+def encode_expiry_time(gallery_number: int, time_us: int) -> bytes:
+    """Before every key of `expiry` of that time, and after those of earlier ones."""
+    return _numbered.pack(gallery_number, time_us)
+
+
+def decode_expiry_time(key: bytes) -> int:
+    """The time in a key of `expiry`, microseconds."""
+    return int(_numbered.unpack_from(key)[1])
+
+
+def decode_expiries(keys: Iterable[bytes]) -> npt.NDArray[np.void]:
+    """Keys of `expiry` as a structured array [n] of gallery, time_us, kind and number."""
+    return np.frombuffer(b"".join(keys), dtype=_EXPIRY_DTYPE)
+
+
 def encode_text(gallery_number: int, text: str) -> bytes:
     """Key of `identities` (identity id) and `face_ids` (face id)."""
     return _gallery.pack(gallery_number) + text.encode()
@@ -178,7 +220,7 @@ def decode_text(key: bytes) -> tuple[int, str]:
 
 
 def encode_name(name: str, what: str, bytes_max: int = NAME_BYTES_MAX) -> bytes:
-    """Key of `gallery_names`, `operations` and `requests`: the text itself.
+    """Key of `gallery_names`, `operations`, `snapshots` and `requests`: the text itself.
 
     Raises:
         InvalidArgument: empty.

@@ -4,17 +4,38 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from mien_server.errors import CorruptStore, PreconditionFailed
 
-__all__ = ["FORMAT_VERSION", "Layout", "StoreFormat", "folder_name", "read_or_make_format", "sync_folder"]
+__all__ = [
+    "DAMAGE_ADVICE",
+    "FORMAT_VERSION",
+    "REPAIR_ADVICE",
+    "Layout",
+    "StoreFormat",
+    "folder_name",
+    "read_or_make_format",
+    "sync_folder",
+]
 
 FORMAT_VERSION = 2
+DAMAGE_ADVICE = (
+    "see all that is damaged with mien-index verify, restore the store from a copy, or serve the rest with "
+    "mien-server --serve-damaged"
+)
+"""What the message of damage ends with that was met in a store."""
+REPAIR_ADVICE = (
+    "see all that is damaged with mien-index verify, restore the store from a copy, or save what is whole "
+    "with mien-index verify STORE --repair NEW_STORE"
+)
+"""The same for damage without which nothing of a gallery or of the store can be served."""
 _FORMAT_NAME = "mien-store"
 _FORMAT_BYTES_MAX = 4096
+_STORE_ID = re.compile("[0-9a-f]{32}")
 # What making a store leaves when it is cut off before there is a FORMAT.
 _UNFINISHED = frozenset({"LOCK", "FORMAT.new", "lost+found"})
 
@@ -61,10 +82,11 @@ class Layout:
 
 @dataclass(frozen=True, slots=True)
 class StoreFormat:
-    """What FORMAT says."""
+    """What FORMAT says; `is_migrating`: a migration to this version has begun to replace what was there."""
 
     version: int
     store_id: str
+    is_migrating: bool = False
 
 
 def folder_name(gallery_number: int) -> str:
@@ -88,20 +110,52 @@ def read_or_make_format(layout: Layout) -> StoreFormat:
         PreconditionFailed: NOT_A_STORE, a folder with other things in it; STORE_FORMAT_TOO_NEW; STORE_FORMAT_OLD.
         CorruptStore: a FORMAT that cannot be read.
     """
+    if not layout.format_file.exists():
+        return _make_format(layout)
+    store_format = read_format(layout)
+    require_format(layout, store_format)
+    return store_format
+
+
+def read_format(layout: Layout) -> StoreFormat:
+    """What FORMAT says, whatever the version.
+
+    Raises:
+        PreconditionFailed: NOT_A_STORE, there is none.
+        CorruptStore: FORMAT_DAMAGED, it cannot be read.
+    """
     try:
         with layout.format_file.open("rb") as file:
             raw = file.read(_FORMAT_BYTES_MAX)
-    except FileNotFoundError:
-        return _make_format(layout)
+    except FileNotFoundError as error:
+        raise PreconditionFailed(
+            f"{layout.root}: there is no FORMAT, so this is no store; check the path", reason="NOT_A_STORE"
+        ) from error
     try:
         content = json.loads(raw)
         if content["format"] != _FORMAT_NAME:
             raise ValueError(f"the format is called {content['format']!r}")
-        store_format = StoreFormat(int(content["version"]), str(content["store_id"]))
-    except (ValueError, KeyError, TypeError) as error:
+        version, store_id = content["version"], content["store_id"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"the version is {version!r}")
+        if not (isinstance(store_id, str) and _STORE_ID.fullmatch(store_id)):
+            raise ValueError(f"the store id is {store_id!r}")
+        return StoreFormat(version, store_id, is_migrating=bool(content.get("migrating", False)))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise CorruptStore(
-            f"{layout.format_file}: not the FORMAT of a store ({error}); restore the store from a copy"
+            f"{layout.format_file}: not the FORMAT of a store ({error}); restore it from a copy, or save the "
+            f"store with: mien-index verify {layout.root} --repair NEW_STORE",
+            reason="FORMAT_DAMAGED",
+            metadata={"file": str(layout.format_file), "offset": "0"},
         ) from error
+
+
+def require_format(layout: Layout, store_format: StoreFormat) -> None:
+    """Refuse a store of another format than this release's.
+
+    Raises:
+        PreconditionFailed: STORE_FORMAT_TOO_NEW; STORE_FORMAT_OLD, it is to be migrated, or was not wholly.
+    """
     if store_format.version > FORMAT_VERSION:
         raise PreconditionFailed(
             f"{layout.root}: the store has format {store_format.version}, this release reads up to {FORMAT_VERSION}; "
@@ -109,14 +163,33 @@ def read_or_make_format(layout: Layout) -> StoreFormat:
             reason="STORE_FORMAT_TOO_NEW",
             metadata={"format_version": str(store_format.version)},
         )
-    if store_format.version < FORMAT_VERSION:
+    if store_format.version < FORMAT_VERSION or store_format.is_migrating:
+        state = "a migration that was cut off" if store_format.is_migrating else f"format {store_format.version}"
         raise PreconditionFailed(
-            f"{layout.root}: the store has format {store_format.version}, this release needs {FORMAT_VERSION}; bring "
-            f"it up with: mien-index migrate {layout.root}",
+            f"{layout.root}: the store has {state}, this release needs format {FORMAT_VERSION}; bring it up with: "
+            f"mien-index migrate {layout.root}",
             reason="STORE_FORMAT_OLD",
             metadata={"format_version": str(store_format.version)},
         )
-    return store_format
+
+
+def write_format(layout: Layout, store_format: StoreFormat) -> None:
+    """Replace FORMAT, whole or not at all, durably. Raises OSError."""
+    content: dict[str, object] = {
+        "format": _FORMAT_NAME,
+        "version": store_format.version,
+        "store_id": store_format.store_id,
+    }
+    if store_format.is_migrating:
+        content["migrating"] = True
+    new = layout.root / "FORMAT.new"
+    with new.open("w") as file:
+        json.dump(content, file)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    new.replace(layout.format_file)
+    sync_folder(layout.root)
 
 
 def _make_format(layout: Layout) -> StoreFormat:
@@ -128,13 +201,5 @@ def _make_format(layout: Layout) -> StoreFormat:
             reason="NOT_A_STORE",
         )
     store_format = StoreFormat(FORMAT_VERSION, uuid.uuid4().hex)
-    content = {"format": _FORMAT_NAME, "version": store_format.version, "store_id": store_format.store_id}
-    new = layout.root / "FORMAT.new"
-    with new.open("w") as file:
-        json.dump(content, file)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    new.replace(layout.format_file)
-    sync_folder(layout.root)
+    write_format(layout, store_format)
     return store_format

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,34 +21,45 @@ from mien_server.storage.databases import (
     Database,
     Handles,
     Reading,
+    Transaction,
     corrupt,
     open_databases,
     open_environment,
     put,
 )
+from mien_server.storage.doubts import Doubts
+from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
 from mien_server.storage.lmdb_errors import translated_open_error
 from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
+from mien_server.storage.quarantine import find_quarantine
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent, Snapshots
+from mien_server.storage.structure import require_sound_structure
 from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
-__all__ = ["OpenedStore", "close_files", "open_store", "vector_file_of"]
+__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
 
 log = logging.getLogger(__name__)
 
 # Faces decoded at once while the snapshot is made: bounds the memory that takes.
 _SCAN_FACES = 65_536
+# Of a larger file of records the pages above the records are looked at when it is opened, and not all: a second, about.
+_STRUCTURE_BYTES_MAX = 512 << 20
 _NUMBER_MAX = np.iinfo(np.uint32).max
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class OpenedStore:
-    """Everything that is open."""
+    """Everything that is open. The writer replaces environment and handles when it opens LMDB anew.
+
+    Attributes:
+        damage: what is not served, where that was asked for.
+    """
 
     layout: Layout
     store_format: StoreFormat
@@ -55,7 +67,18 @@ class OpenedStore:
     environment: lmdb.Environment
     handles: Handles
     snapshots: Snapshots
+    clock: Clock
     upkeep: Upkeep = field(default_factory=Upkeep)
+    damage: Doubts = field(default_factory=Doubts)
+
+    @contextmanager
+    def pinned(self) -> Iterator[Transaction]:
+        """A read transaction of the newest commit, or in the moment before its publication the one before it."""
+        snapshot, transaction = self.snapshots.acquire()
+        try:
+            yield transaction
+        finally:
+            self.snapshots.release(snapshot, transaction)
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:
@@ -76,11 +99,16 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         store_format = read_or_make_format(layout)
         for folder in (layout.meta, layout.vectors, layout.index):
             folder.mkdir(exist_ok=True)
-        environment, handles = _open_meta(layout, options)
+        _require_sound_records(layout, options)
+        environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
-        content = _load(layout, store_format.store_id, environment, handles)
-        _remove_strays(layout, content)
+        damage = Doubts()
+        content, latest_us = _load(
+            layout, store_format.store_id, environment, handles, damage if options.serve_damaged else None
+        )
+        if not damage.count:
+            _remove_strays(layout, content)
     except OSError as error:
         _undo(undo)
         if isinstance(error, (FileExistsError, NotADirectoryError)):
@@ -90,7 +118,8 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         _undo(undo)
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots)
+    clock = Clock(options.clock_us, latest_us)
+    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock, damage=damage)
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -116,16 +145,35 @@ def _undo(steps: list[Callable[[], None]]) -> None:
         step()
 
 
-def _open_meta(layout: Layout, options: StoreOptions) -> tuple[lmdb.Environment, Handles]:
+def _require_sound_records(layout: Layout, options: StoreOptions) -> None:
+    """Refuse a file that would end the process when LMDB reads it; raises CorruptStore (RECORDS_DAMAGED)."""
+    path = layout.meta / "data.mdb"
+    if not path.exists() and any(layout.vectors.iterdir()):
+        # LMDB would make an empty one.
+        raise _records_missing(layout)
+    is_small = path.exists() and path.stat().st_size <= _STRUCTURE_BYTES_MAX
+    require_sound_structure(path, leaves=is_small or options.serve_damaged)
+
+
+def _records_missing(layout: Layout) -> CorruptStore:
+    return CorruptStore(
+        f"{layout.meta}: has no records, but there are vectors beside it; restore it from a copy",
+        reason="RECORDS_DAMAGED",
+        metadata={"file": str(layout.meta)},
+    )
+
+
+def open_meta(layout: Layout, options: StoreOptions, map_size_bytes: int) -> tuple[lmdb.Environment, Handles]:
+    """Open LMDB with that much address space, or what its records take already if that is more. Raises MienError."""
     try:
-        environment = open_environment(layout.meta, options)
+        environment = open_environment(layout.meta, options, map_size_bytes)
     except lmdb.Error as error:
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
     try:
         return environment, open_databases(environment)
     except lmdb.Error as error:
         environment.close()
-        raise translated_open_error(error, layout.meta, options.map_size_bytes) from error
+        raise translated_open_error(error, layout.meta, map_size_bytes) from error
 
 
 def _agree_on_store_id(
@@ -138,32 +186,55 @@ def _agree_on_store_id(
         is_new = found is None and records.revision() == 0
     if is_new:
         if any(layout.vectors.iterdir()):
-            raise CorruptStore(
-                f"{layout.meta}: has no records, but there are vectors beside it; restore it from a copy"
-            )
+            raise _records_missing(layout)
         with environment.begin(write=True) as transaction:
             put(transaction, handles, Database.META, keys.META_STORE_ID, store_format.store_id.encode())
             put(transaction, handles, Database.META, keys.META_FORMAT_VERSION, keys.encode_number(FORMAT_VERSION))
     elif found != store_format.store_id:
         raise CorruptStore(
             f"{layout.meta}: belongs to store {found}, and FORMAT names store {store_format.store_id}; restore both "
-            "from one copy"
+            "from one copy",
+            reason="STORE_MIXED",
+            metadata={"file": str(layout.format_file)},
         )
 
 
-def _load(layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles) -> SnapshotContent:
+def _load(
+    layout: Layout, store_id: str, environment: lmdb.Environment, handles: Handles, damage: Doubts | None
+) -> tuple[SnapshotContent, int]:
+    """The store as it was closed, and the time of its last commit in microseconds.
+
+    Args:
+        damage: gets what is damaged, and memory does without that; None: nothing may be.
+    """
     with environment.begin() as transaction:
         records = RecordReader(Reading(transaction, handles))
+        quarantine = None
+        if damage is not None:
+            quarantine = find_quarantine(records, lambda record: vector_file_of(layout, store_id, record), damage)
         galleries = {}
         for record in records.galleries():
             counts = records.counts(record.number)
             file = vector_file_of(layout, store_id, record)
             check_vector_file(file, counts.row_count)
-            identity_numbers, live = _scan_faces(records, record.number, counts)
+            if quarantine is None:
+                identity_numbers, live = _scan_faces(records, record.number, counts)
+            else:
+                identity_numbers, live = quarantine[record.number]
             mapping = VectorMapping(file, counts.row_count)
-            galleries[record.number] = GalleryState(record, counts, identity_numbers, live, mapping)
+            next_expiry_us = first_expiry_us(records.reading, record.number)
+            galleries[record.number] = GalleryState(
+                record,
+                counts,
+                identity_numbers,
+                live,
+                mapping,
+                next_expiry_us=next_expiry_us,
+                has_quarantine=quarantine is not None,
+            )
         numbers = {state.record.name: number for number, state in galleries.items()}
-        return SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        content = SnapshotContent(records.revision(), transaction.id(), galleries, dict(sorted(numbers.items())))
+        return content, records.latest_time_us()
 
 
 def _scan_faces(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 __all__ = ["StoreOptions"]
+
+
+def _wall_clock_us() -> int:
+    return time.time_ns() // 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +18,7 @@ class StoreOptions:
     """How a store is opened. Every number is a bound; none is taken as memory in advance.
 
     Attributes:
-        map_size_bytes: address space reserved for LMDB, the most its records can ever take. Costs no disk.
+        map_size_bytes: address space reserved for LMDB at first; doubled when the records fill it. Costs no disk.
         group_rows_max: rows that one commit takes at most, one command larger than that excepted.
         group_commands_max: commands that one commit takes at most.
         queue_rows_max: rows waiting for the writer before further writes are refused (WRITE_QUEUE_FULL). A command
@@ -22,7 +28,10 @@ class StoreOptions:
         request_age_max_s: how long a request id is remembered, in seconds.
         reader_count_max: LMDB read transactions that can be open at once, over all views.
         ready_reader_count_max: read transactions that the writer opens ahead for the views of a new snapshot.
+        serve_damaged: open a store some of whose faces or identities are damaged, without them; everything is read
+            first. Otherwise damage is refused where it is met.
         close_wait_s_max: how long `Store.close` waits for open views, in seconds.
+        clock_us: the wall clock, microseconds since 1970 UTC.
     """
 
     map_size_bytes: int = 1 << 40
@@ -34,4 +43,6 @@ class StoreOptions:
     request_age_max_s: int = 86_400
     reader_count_max: int = 8_192
     ready_reader_count_max: int = 64
+    serve_damaged: bool = False
     close_wait_s_max: float = 10.0
+    clock_us: Callable[[], int] = _wall_clock_us

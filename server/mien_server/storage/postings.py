@@ -7,7 +7,7 @@ says when that may be done. What takes long comes in blocks, for a caller who ma
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TypeAlias
 
 import numpy as np
@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from mien_server.records.store_pb2 import FaceRecord, IdentityRecord
 from mien_server.storage import keys
-from mien_server.storage.databases import Database, Reading, corrupt
+from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.gallery_state import LabelFacts
+from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face, decode_face_headers, decode_message
 
 __all__ = ["LabelBlock", "Postings", "Subject", "TimeBlock", "ValueKind"]
@@ -47,12 +48,17 @@ class ValueKind(enum.IntEnum):
 
 
 class Postings:
-    """Reads of one gallery's labels and times. Ends with its view."""
+    """Reads of one gallery's labels, times and owners. Ends with its view.
 
-    __slots__ = ("_number", "_prefix", "_reading", "facts")
+    What has expired is among it until it is swept, so that what is found out holds at other times too: who answers
+    from it leaves out rows that the view does not show.
+    """
 
-    def __init__(self, reading: Reading, gallery_number: int, facts: LabelFacts) -> None:
-        self._reading = reading
+    __slots__ = ("_number", "_prefix", "_reading", "_records", "facts")
+
+    def __init__(self, records: RecordReader, gallery_number: int, facts: LabelFacts) -> None:
+        self._records = records
+        self._reading = records.reading
         self._number = gallery_number
         self._prefix = keys.encode_gallery(gallery_number)
         self.facts = facts
@@ -60,6 +66,15 @@ class Postings:
     def extent(self, subject: Subject) -> int:
         """Every number of this subject is below this one."""
         return self.facts.row_count if subject is Subject.FACE else self.facts.next_identity_number
+
+    def identity_numbers(self, identity_ids: Sequence[str]) -> Numbers:
+        """Numbers of those of the identities that are there, int64 [n], ascending."""
+        records = self._records.identities_by_id(self._number, identity_ids).values()
+        return np.unique(np.array([record.number for record in records], dtype=np.int64))
+
+    def faces_of(self, identity_number: int, after_ordinal: int, limit: int) -> Numbers:
+        """Up to `limit` ordinals of an identity's faces after `after_ordinal`, int64 [n], ascending."""
+        return self._records.faces_of(self._number, identity_number, after_ordinal, limit)
 
     def labelled(self, subject: Subject, key: str, value: str, first: int = 0) -> Iterator[Numbers]:
         """Numbers from `first` on whose label has this value, ascending, in blocks int64 [n]."""

@@ -25,9 +25,9 @@ import os
 import re
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import lmdb
 import numpy as np
@@ -38,7 +38,7 @@ from mien_server.storage.databases import Database, Handles, Transaction
 from mien_server.storage.lmdb_pages import Gaps, Meta, PagesNotUnderstood, free_pages, map_pages, read_meta, separators
 from mien_server.storage.upkeep import Upkeep
 
-__all__ = ["Range", "Scrubber", "write_zeros"]
+__all__ = ["OpenedRecords", "Range", "Scrubber", "write_zeros"]
 
 log = logging.getLogger(__name__)
 
@@ -73,6 +73,17 @@ class Range(NamedTuple):
     end: bytes | None
 
 
+class OpenedRecords(Protocol):
+    """What is open; environment and handles are others after LMDB was opened anew, which waits for `pinned` to end."""
+
+    environment: lmdb.Environment
+    handles: Handles
+    upkeep: Upkeep
+
+    def pinned(self) -> AbstractContextManager[Transaction]:
+        """A read transaction of the newest commit, or the one before it."""
+
+
 class Scrubber:
     """Cleans the file of one environment. Each method says on which thread.
 
@@ -81,11 +92,9 @@ class Scrubber:
         OSError, lmdb.Error: the system refuses.
     """
 
-    def __init__(self, environment: lmdb.Environment, handles: Handles, upkeep: Upkeep) -> None:
-        self._environment = environment
-        self._handles = handles
-        self._upkeep = upkeep
-        self._path = Path(environment.path()) / "data.mdb"
+    def __init__(self, records: OpenedRecords) -> None:
+        self._records = records
+        self._path = Path(records.environment.path()) / "data.mdb"
         self._buffer_pages = 0
 
     def wipe_buffers(self) -> int:
@@ -95,19 +104,19 @@ class Scrubber:
         most, and it never gets less. Memory that it has taken anew is zeros, and it does that once there is no other:
         so it is filled until zeros come, unless no commit since the last time can have added to what was filled then.
         """
-        page_bytes = int(self._environment.stat()["psize"])
-        changed = min(_WIPED_PAGES_MIN + _PAGES_PER_KEY * self._upkeep.changed_keys_max, _WIPED_PAGES_MAX)
+        page_bytes = int(self._records.environment.stat()["psize"])
+        changed = min(_WIPED_PAGES_MIN + _PAGES_PER_KEY * self._records.upkeep.changed_keys_max, _WIPED_PAGES_MAX)
         # The pages of the tree above the values are not filled. They come last in the next transaction's turn.
         counts = [self._wiped(page_bytes, max(changed, self._buffer_pages)) for _ in range(_WIPES)]
         self._buffer_pages = max(counts)
-        self._upkeep.changed_keys_max = 0
+        self._records.upkeep.changed_keys_max = 0
         return self._buffer_pages
 
     def _wiped(self, page_bytes: int, count_max: int) -> int:
         short, whole = (_FILLER * length for length in (page_bytes // 2, page_bytes - _HEADER_BYTES))
-        handle = self._handles[Database.ERASURES]
+        handle = self._records.handles[Database.ERASURES]
         new_count = 0
-        transaction = self._environment.begin(write=True, buffers=True)
+        transaction = self._records.environment.begin(write=True, buffers=True)
         try:
             for number in range(count_max):
                 # Behind every key that there is: names of erasures are text.
@@ -130,9 +139,9 @@ class Scrubber:
         everything within it gets pages, and keys above them, anew.
         """
         with self._pinned() as (file, meta, transaction):
-            handle = self._handles[database]
+            handle = self._records.handles[database]
             # The highest first of those that are equal.
-            parting = sorted(separators(file, meta, database.value.encode()), key=lambda one: (one[1], -one[0]))
+            parting = sorted({*separators(file, meta, database.value.encode())}, key=lambda one: (one[1], -one[0]))
             stale = []
             for place, (height, key) in enumerate(parting):
                 if is_wanted(key) and transaction.get(key, db=handle) is None:
@@ -195,8 +204,8 @@ class Scrubber:
 
     def oldest_reader(self) -> int:
         """The oldest commit that a read transaction shows; the newest one where there is none."""
-        oldest = int(self._environment.info()["last_txnid"])
-        for line in self._environment.readers().splitlines()[1:]:
+        oldest = int(self._records.environment.info()["last_txnid"])
+        for line in self._records.environment.readers().splitlines()[1:]:
             match = _READER.match(line)
             if match is None:
                 raise PagesNotUnderstood(f"LMDB lists a reader as {line!r}")
@@ -208,7 +217,7 @@ class Scrubber:
     def _pinned(self) -> Iterator[tuple[Bytes, Meta, Transaction]]:
         """The file and the newest commit, pinned by a read transaction."""
         for _ in range(_META_READS_MAX):
-            with self._environment.begin() as transaction, _mapped(self._path) as file:
+            with self._records.pinned() as transaction, _mapped(self._path) as file:
                 try:
                     meta = read_meta(file, transaction.id())
                 except PagesNotUnderstood:

@@ -1,4 +1,4 @@
-"""The named steps of a commit and of an erasure, at which a test can have the process killed.
+"""The named steps of a commit, a snapshot, a restore and an erasure, at which a test can have the process killed.
 
 Set MIEN_CRASH_AT to the name of a step, and the process kills itself with SIGKILL when it gets there, which is as
 near to a crash as a program can get; `NAME:3` lets it pass twice. Without the variable nothing happens.
@@ -9,10 +9,29 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["ERASURE_STEPS", "STEPS", "reached"]
+__all__ = ["ERASURE_STEPS", "RESTORE_STEPS", "SNAPSHOT_STEPS", "STEPS", "reached"]
 
 # In the order of a commit.
 STEPS = ("records_put", "vectors_written", "vectors_synced", "committed", "published")
+
+SNAPSHOT_STEPS = (
+    "snapshot.begun",
+    "snapshot.records_copied",
+    "snapshot.vectors_copied",
+    "snapshot.index_copied",
+    "snapshot.manifest_written",
+    "snapshot.checksum_written",
+    "snapshot.published",
+)
+
+RESTORE_STEPS = (
+    "restore.begun",
+    "restore.copied",
+    "restore.replayed",
+    "restore.checked",
+    "restore.exchanged",
+    "restore.kept",
+)
 
 # In the order of an erasure, after its commits.
 ERASURE_STEPS = (
@@ -32,7 +51,7 @@ _passes_left = int(_count or 1)
 
 
 def reached(step: str) -> None:
-    """The commit, or the erasure, has done `step`."""
+    """`step` is done."""
     global _passes_left  # noqa: PLW0603 - the process has one count, and it is about to end
     if step == _step:
         _passes_left -= 1

@@ -11,6 +11,7 @@ from typing import Self, TypeVar
 
 from mien_server.errors import InternalError
 from mien_server.storage.commands.base import Command
+from mien_server.storage.doubts import Doubts
 from mien_server.storage.opening import OpenedStore, close_files, open_store
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
@@ -31,17 +32,19 @@ class Store:
         store_id: 32 hexadecimal digits, made with the store.
         format_version: of what is on disk.
         scrubber: overwrites what the records' file holds beside live records.
+        damage: what is damaged and not served; empty unless `StoreOptions.serve_damaged`.
     """
 
     def __init__(self, opened: OpenedStore, options: StoreOptions) -> None:
         self._opened = opened
+        self.damage: Doubts = opened.damage
         self._process_id = os.getpid()
         self._close_wait_s_max = options.close_wait_s_max
         self._is_closed = False
         self.path: Path = opened.layout.root
         self.store_id: str = opened.store_format.store_id
         self.format_version: int = opened.store_format.version
-        self.scrubber = Scrubber(opened.environment, opened.handles, opened.upkeep)
+        self.scrubber = Scrubber(opened)
         self._writer = Writer(opened, options)
         opened.snapshots.on_release = self._writer.wake
 
@@ -73,15 +76,23 @@ class Store:
         """The revision that a view opened now shows; 0 in a new store."""
         return self._opened.snapshots.current.revision
 
-    def view(self, min_revision: int = 0) -> StoreView:
+    def now_us(self) -> int:
+        """The store's time: the wall clock in microseconds since 1970 UTC, but that it never goes back."""
+        return self._opened.clock.now_us()
+
+    def view(self, min_revision: int = 0, *, shows_expired: bool = False) -> StoreView:
         """A view of the published snapshot, to be entered: `with store.view() as view`.
+
+        Args:
+            shows_expired: for who looks after all that is kept (an index, a snapshot, an erasure): what has expired
+                is there until it is swept. Otherwise the view shows nothing that had expired when it was entered.
 
         Raises, when entered:
             PreconditionFailed: REVISION_NOT_REACHED, the store is not at `min_revision` yet.
             Unavailable: STORE_CLOSED.
         """
         self._refuse_fork()
-        return StoreView(self._opened.snapshots, self._opened.handles, min_revision)
+        return StoreView(self._opened, min_revision, shows_expired=shows_expired)
 
     def submit(self, command: Command[R], *, is_internal: bool = False) -> Future[Committed[R] | Replayed]:
         """Queue a write. The future is done when it is durable and every new view sees it, or with the error.

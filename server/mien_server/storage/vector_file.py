@@ -17,6 +17,8 @@ import os
 import struct
 import threading
 import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -28,7 +30,7 @@ from mien_server.errors import CorruptStore
 from mien_server.records.faces import Float32Array
 from mien_server.records.policies import VectorType
 from mien_server.records.rows import VectorFileLocation
-from mien_server.storage.layout import sync_folder
+from mien_server.storage.layout import DAMAGE_ADVICE, REPAIR_ADVICE, sync_folder
 
 __all__ = [
     "VECTORS_OFFSET",
@@ -37,6 +39,7 @@ __all__ = [
     "VectorWriter",
     "check_vector_file",
     "grown_capacity",
+    "inspect_vector_file",
     "make_vector_file",
     "trim_vector_file",
     "vector_damaged",
@@ -122,8 +125,9 @@ def make_vector_file(file: VectorFile) -> None:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        os.write(descriptor, file.header())
-        os.fsync(descriptor)
+        with _naming(file.path):
+            _write_all(descriptor, memoryview(file.header()), 0)
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
     sync_folder(file.path.parent)
@@ -131,42 +135,57 @@ def make_vector_file(file: VectorFile) -> None:
 
 
 def check_vector_file(file: VectorFile, row_count: int) -> None:
-    """Check header and length against what LMDB says, and cut off what was never committed.
+    """`inspect_vector_file`, and cut off what was never committed.
+
+    Raises:
+        CorruptStore: the file is missing, is another one's, or is shorter than the committed rows.
+    """
+    inspect_vector_file(file, row_count)
+    committed = file.file_bytes(row_count)
+    if file.path.stat().st_size > committed:
+        os.truncate(file.path, committed)
+
+
+def inspect_vector_file(file: VectorFile, row_count: int) -> None:
+    """Check header and length against what LMDB says.
 
     Raises:
         CorruptStore: the file is missing, is another one's, or is shorter than the committed rows.
     """
     try:
-        descriptor = os.open(file.path, os.O_RDWR)
+        with file.path.open("rb") as opened:
+            found = opened.read(VECTORS_OFFSET)
+            size = os.fstat(opened.fileno()).st_size
     except FileNotFoundError as error:
-        raise CorruptStore(
-            f"{file.path}: missing, and {row_count} rows of it are committed; restore the store from a copy"
-        ) from error
-    try:
-        expected = file.header()
-        found = os.pread(descriptor, VECTORS_OFFSET, 0)
-        if found != expected:
-            raise CorruptStore(f"{file.path}: {_difference(found, expected)}; restore the store from a copy")
-        size = os.fstat(descriptor).st_size
-        committed = file.file_bytes(row_count)
-        if size < committed:
-            raise CorruptStore(
-                f"{file.path}: has {size} bytes, and its {row_count} committed rows take {committed}; restore the "
-                "store from a copy",
-                metadata={"file_bytes": str(size), "committed_bytes": str(committed)},
-            )
-        if size > committed:
-            os.ftruncate(descriptor, committed)
-    finally:
-        os.close(descriptor)
+        raise _unusable(file, f"missing, and {row_count} rows of it are committed") from error
+    expected = file.header()
+    if found != expected:
+        raise _unusable(file, _difference(found, expected), offset="0")
+    committed = file.file_bytes(row_count)
+    if size < committed:
+        raise _unusable(
+            file,
+            f"has {size} bytes, and its {row_count} committed rows take {committed}",
+            offset=str(size),
+            file_bytes=str(size),
+            committed_bytes=str(committed),
+        )
+
+
+def _unusable(file: VectorFile, what: str, **metadata: str) -> CorruptStore:
+    return CorruptStore(
+        f"{file.path}: {what}; {REPAIR_ADVICE}",
+        reason="VECTORS_DAMAGED",
+        metadata={"file": str(file.path), **metadata},
+    )
 
 
 def vector_damaged(file: VectorFile, ordinal: int) -> CorruptStore:
     """The error for a row whose checksum is wrong: names the file and the place."""
     offset = file.file_bytes(ordinal)
     return CorruptStore(
-        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, is not what was enrolled; restore "
-        "the store from a copy",
+        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, is not what was enrolled; "
+        f"{DAMAGE_ADVICE}",
         reason="VECTOR_DAMAGED",
         metadata={"file": str(file.path), "offset": str(offset), "ordinal": str(ordinal)},
     )
@@ -197,6 +216,11 @@ class VectorMapping:
         self.capacity = capacity
         self._lock = threading.Lock()
         self._rows: VectorArray | None = None
+
+    @property
+    def is_mapped(self) -> bool:
+        """Whether somebody looked at it."""
+        return self._rows is not None
 
     def rows(self, row_count: int) -> VectorArray:
         """The first rows, [row_count, dimension], read only.
@@ -232,13 +256,16 @@ class VectorWriter:
 
     def __init__(self) -> None:
         self._descriptors: dict[Path, int] = {}
+        self.unsynced: set[VectorFile] = set()
+        """Files whose last sync failed."""
 
     def extend(self, file: VectorFile, capacity: int) -> None:
         """Make the file long enough for that many rows; never shorter than it is."""
         descriptor = self._open(file)
         size = file.file_bytes(capacity)
-        if os.fstat(descriptor).st_size < size:
-            os.ftruncate(descriptor, size)
+        with _naming(file.path):
+            if os.fstat(descriptor).st_size < size:
+                os.ftruncate(descriptor, size)
 
     def write(self, file: VectorFile, first_ordinal: int, vectors: list[Float32Array]) -> None:
         """Write arrays float32 [n, dimension] one after the other from `first_ordinal` on."""
@@ -246,15 +273,31 @@ class VectorWriter:
         raw = np.ascontiguousarray(rows, dtype=file.dtype).reshape(-1).view(np.uint8).data
         offset = file.file_bytes(first_ordinal)
         descriptor = self._open(file)
-        while raw:
-            # One call takes at most 2 GiB, and a full disk may cut it short before it fails.
-            written = os.pwrite(descriptor, raw, offset)
-            raw = raw[written:]
-            offset += written
+        with _naming(file.path):
+            _write_all(descriptor, raw, offset)
 
     def sync(self, file: VectorFile) -> None:
         """Make the rows durable."""
-        os.fdatasync(self._open(file))
+        with _naming(file.path):
+            try:
+                os.fdatasync(self._open(file))
+            except OSError:
+                self.unsynced.add(file)
+                raise
+        self.unsynced.discard(file)
+
+    def mend(self, file: VectorFile, row_count: int) -> None:
+        """After a failed sync, make the last committed rows durable once more.
+
+        They may share a block with rows of the write that failed, and the system calls such a block clean although the
+        disk may have got it in part. What is written again, as the rows of a repeated write are, is known to be there.
+        """
+        descriptor = self._open(file)
+        with _naming(file.path):
+            end = file.file_bytes(row_count)
+            first = (end - 1) - (end - 1) % max(os.fstat(descriptor).st_blksize, mmap.PAGESIZE)
+            _write_all(descriptor, memoryview(os.pread(descriptor, end - first, first)), first)
+        self.sync(file)
 
     def close(self) -> None:
         """Close all files."""
@@ -276,6 +319,24 @@ class VectorWriter:
         # The last one opened goes to the end: the first is the one longest unused.
         self._descriptors[file.path] = descriptor
         return descriptor
+
+
+def _write_all(descriptor: int, raw: memoryview, offset: int) -> None:
+    while raw:
+        # One call takes at most 2 GiB, and a full disk may cut it short before it fails.
+        written = os.pwrite(descriptor, raw, offset)
+        raw = raw[written:]
+        offset += written
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Have an OSError say which file it is about."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def trim_vector_file(file: VectorFile, row_count: int) -> None:

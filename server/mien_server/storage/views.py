@@ -7,12 +7,13 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord, SnapshotRecord
 from mien_server.storage.check import find_contradictions
-from mien_server.storage.databases import Handles, Reading
+from mien_server.storage.databases import Database, Reading
 from mien_server.storage.gallery_view import GalleryView
+from mien_server.storage.opening import OpenedStore
+from mien_server.storage.patrolling import PatrolChunk, patrol_chunk
 from mien_server.storage.reading import RecordReader, gallery_not_found
-from mien_server.storage.snapshots import Snapshots
 
 __all__ = ["StoreView"]
 
@@ -24,12 +25,22 @@ class StoreView:
     every read raises InternalError; arrays, records and texts it returned stay valid.
     """
 
-    __slots__ = ("_content", "_galleries", "_handles", "_min_revision", "_records", "_snapshot", "_snapshots", "_txn")
+    __slots__ = (
+        "_content",
+        "_galleries",
+        "_min_revision",
+        "_now_us",
+        "_opened",
+        "_records",
+        "_shows_expired",
+        "_snapshot",
+        "_txn",
+    )
 
-    def __init__(self, snapshots: Snapshots, handles: Handles, min_revision: int) -> None:
-        self._snapshots = snapshots
-        self._handles = handles
+    def __init__(self, opened: OpenedStore, min_revision: int, *, shows_expired: bool) -> None:
+        self._opened = opened
         self._min_revision = min_revision
+        self._shows_expired = shows_expired
         self._records: RecordReader | None = None
 
     def __enter__(self) -> Self:
@@ -39,18 +50,20 @@ class StoreView:
             PreconditionFailed: REVISION_NOT_REACHED.
             Unavailable: the store is closed.
         """
-        self._snapshot, self._txn = self._snapshots.acquire()
+        self._snapshot, self._txn = self._opened.snapshots.acquire()
         self._content = self._snapshot.content
         self._galleries: dict[int, GalleryView] = {}
         if self._content.revision < self._min_revision:
-            self._snapshots.release(self._snapshot, self._txn)
+            self._opened.snapshots.release(self._snapshot, self._txn)
             raise PreconditionFailed(
                 f"the store is at revision {self._content.revision}, not yet at {self._min_revision}; ask again later, "
                 "or leave out min_revision",
                 reason="REVISION_NOT_REACHED",
                 metadata={"revision": str(self._content.revision), "min_revision": str(self._min_revision)},
             )
-        self._records = RecordReader(Reading(self._txn, self._handles))
+        # 0 is before every expiry.
+        self._now_us = 0 if self._shows_expired else self._opened.clock.now_us()
+        self._records = RecordReader(Reading(self._txn, self._opened.handles))
         return self
 
     def __exit__(
@@ -63,7 +76,7 @@ class StoreView:
             self._records.reading.end()
             self._records = None
             self._galleries.clear()
-            self._snapshots.release(self._snapshot, self._txn)
+            self._opened.snapshots.release(self._snapshot, self._txn)
 
     @property
     def revision(self) -> int:
@@ -88,6 +101,11 @@ class StoreView:
         end = None if limit is None else start + limit
         return [self._gallery(self._content.numbers[name]) for name in names[start:end]]
 
+    def galleries_to_sweep(self) -> list[str]:
+        """Names of the galleries in which something has expired and is still there."""
+        states = self._content.galleries.values()
+        return [state.record.name for state in states if state.next_expiry_us <= self._now_us]
+
     def request(self, request_id: str) -> RequestRecord | None:
         """What a write of that request id was answered with, as long as it is remembered."""
         return self._reader().request(request_id)
@@ -99,6 +117,19 @@ class StoreView:
     def operations(self) -> list[OperationRecord]:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every snapshot that this store remembers, in the order of names, which is that of time."""
+        return self._reader().snapshots()
+
+    def copy_records(self, descriptor: int) -> None:
+        """Write a copy of LMDB's file, which shows what the view shows and nothing else, to an open file or pipe.
+
+        Raises:
+            MienError: it cannot be read, or what is written to refuses.
+        """
+        self._reader()
+        self._opened.snapshots.copy_records(self._txn, descriptor)
 
     def erasure(self, name: str) -> ErasureRecord | None:
         """The erasure of that name."""
@@ -113,6 +144,10 @@ class StoreView:
         """Every record: for work on the store itself."""
         return self._reader()
 
+    def patrol(self, database: Database, start: bytes, count: int) -> PatrolChunk:
+        """Verify the checksums of up to `count` records of a database from the key `start` on, vectors included."""
+        return patrol_chunk(self._reader(), self._content, database, start, count)
+
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""
         return find_contradictions(self._reader(), self._content)
@@ -120,7 +155,7 @@ class StoreView:
     def _gallery(self, number: int) -> GalleryView:
         view = self._galleries.get(number)
         if view is None:
-            view = GalleryView(self._content, number, self._reader())
+            view = GalleryView(self._content, number, self._reader(), self._now_us)
             self._galleries[number] = view
         return view
 

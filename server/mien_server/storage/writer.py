@@ -24,6 +24,8 @@ R = TypeVar("R")
 class Writer:
     """A bounded queue and the thread that empties it."""
 
+    _RECOVERY_RETRY_S = 1.0
+
     def __init__(self, opened: OpenedStore, options: StoreOptions) -> None:
         self._options = options
         self._committer = Committer(opened, options)
@@ -87,6 +89,9 @@ class Writer:
         """The next group; an empty one to do chores; None at the end."""
         with self._changed:
             while not self._waiting and not self._is_woken and not self._is_closing:
+                if self._committer.waits_for_recovery:
+                    self._changed.wait(self._RECOVERY_RETRY_S)
+                    break
                 self._changed.wait()
             self._is_woken = False
             if not self._waiting:

@@ -8,6 +8,7 @@ from pathlib import Path
 from mien_client import EnrollmentPolicy, MienClientError, MultipleFaces
 from mien_client.cli import exits
 from mien_client.cli.enrolling import EnrolmentReport, enrol
+from mien_client.cli.expiring import moment_of, moment_or_length
 from mien_client.cli.folders import Photograph, people_folder, photographs_of
 from mien_client.cli.output import Output, counted
 from mien_client.cli.pictures import Rejection, rejection_rows
@@ -22,11 +23,12 @@ _REJECTIONS_SHOWN_MAX = 50
 
 _EXAMPLES = """\
 DIR holds one folder a person; the folder's name is the identity's id, and every file in it is a photograph of that
-person. Running the command again is safe: what is there already is counted, not added.
+person. Running the command again is safe: what is there already is counted, not added, and keeps its time of expiry.
 
 examples:
   mien enroll photographs --gallery people
   mien enroll photographs --gallery people --rejects rejected.csv
+  mien enroll visitors --gallery people --expires 30d
   mien enroll --identity ada --display-name "Ada Lovelace" ada-1.jpg ada-2.jpg --gallery people
 """
 
@@ -42,6 +44,13 @@ def add(commands: Subcommands) -> None:
         "--multiple-faces",
         choices=["refuse", "largest", "all"],
         help="a photograph with several faces; default: as the gallery says, which is refuse unless changed",
+    )
+    parser.add_argument(
+        "--expires",
+        type=moment_or_length,
+        metavar="WHEN",
+        help="when the faces are found no more: a length of time (30d, 12h) or a date (2027-01-01), UTC; "
+        "default: as the gallery says",
     )
     parser.add_argument("--rejects", type=Path, metavar="CSV", help="write every rejected file and its reason here")
     parser.add_argument(
@@ -66,6 +75,7 @@ def _run(arguments: Arguments, session: Session) -> int:
                 photographs,
                 limits=limits,
                 policy=policy,
+                expire_time=None if arguments.expires is None else moment_of(arguments.expires),
                 jobs=arguments.jobs,
                 advance=advance,
             )

@@ -1,4 +1,4 @@
-"""`mien gallery create|list|show|delete`."""
+"""`mien gallery create|list|show|update|delete`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import argparse
 
 from mien_client import DecisionPolicy, Gallery, IndexState
 from mien_client.cli import exits
+from mien_client.cli.expiring import length_words, time_to_live
 from mien_client.cli.output import Output, counted
 from mien_client.cli.session import Arguments, Session
 from mien_client.cli.subcommands import Subcommands, positive_int
@@ -15,7 +16,7 @@ __all__ = ["add"]
 
 def add(commands: Subcommands) -> None:
     """The arguments."""
-    group = commands.add_group("gallery", "make, show and delete galleries")
+    group = commands.add_group("gallery", "make, show, change and delete galleries")
     create = group.add("create", _create, "make a gallery", epilog=_CREATE_EXAMPLES)
     create.add_argument("name", metavar="NAME", help="lower-case letters, digits, - and _")
     model = create.add_mutually_exclusive_group()
@@ -24,9 +25,15 @@ def add(commands: Subcommands) -> None:
     create.add_argument("--dimension", type=positive_int, metavar="D", help="components of a precomputed embedding")
     create.add_argument("--display-name", default="", metavar="TEXT", help="for people")
     _add_thresholds(create)
+    _add_time_to_live(create)
     group.add("list", _list, "list galleries")
     show = group.add("show", _show, "show one gallery")
     show.add_argument("name", metavar="NAME")
+    update = group.add("update", _update, "change a gallery", epilog=_UPDATE_EXAMPLES)
+    update.add_argument("name", metavar="NAME")
+    update.add_argument("--display-name", metavar="TEXT", help="for people")
+    _add_thresholds(update)
+    _add_time_to_live(update)
     delete = group.add("delete", _delete, "delete a gallery")
     delete.add_argument("name", metavar="NAME")
     delete.add_argument("--force", action="store_true", help="delete the identities and faces in it too")
@@ -37,7 +44,25 @@ examples:
   mien gallery create people
   mien gallery create staff --recipe dlib --target-fpir 0.01
   mien gallery create mine --precomputed my-model-1 --dimension 512
+  mien gallery create visitors --ttl 30d
 """
+
+_UPDATE_EXAMPLES = """\
+What --ttl says holds for faces that are enrolled afterwards.
+
+examples:
+  mien gallery update visitors --ttl 7d
+  mien gallery update visitors --ttl never
+"""
+
+
+def _add_time_to_live(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--ttl",
+        type=time_to_live,
+        metavar="LENGTH",
+        help="how long faces that name no time of their own are kept: 30d, 12h, ...; never: for ever",
+    )
 
 
 def _add_thresholds(parser: argparse.ArgumentParser) -> None:
@@ -56,19 +81,37 @@ def _add_thresholds(parser: argparse.ArgumentParser) -> None:
 def _create(arguments: Arguments, session: Session) -> int:
     if bool(arguments.precomputed) != (arguments.dimension is not None):
         raise exits.UsageFailure("--precomputed MODEL and --dimension D go together")
-    policy = None
-    if arguments.threshold is not None or arguments.target_fpir is not None:
-        policy = DecisionPolicy(similarity=arguments.threshold, target_fpir=arguments.target_fpir)
     made = session.client.create_gallery(
         arguments.name,
         recipe=arguments.recipe,
         precomputed=arguments.precomputed,
         dimension=arguments.dimension or 0,
         display_name=arguments.display_name,
-        decision_policy=policy,
+        decision_policy=_decision_policy(arguments),
+        default_time_to_live=arguments.ttl,
     )
     session.output.document(made)
     session.output.say(f"Made gallery {made.name}: {_model(made)}.")
+    return exits.DONE
+
+
+def _decision_policy(arguments: Arguments) -> DecisionPolicy | None:
+    if arguments.threshold is None and arguments.target_fpir is None:
+        return None
+    return DecisionPolicy(similarity=arguments.threshold, target_fpir=arguments.target_fpir)
+
+
+def _update(arguments: Arguments, session: Session) -> int:
+    changes = {
+        "display_name": arguments.display_name,
+        "decision_policy": _decision_policy(arguments),
+        "default_time_to_live": arguments.ttl,
+    }
+    if all(change is None for change in changes.values()):
+        raise exits.UsageFailure("nothing to change; give --display-name, --threshold, --target-fpir or --ttl")
+    changed = session.client.update_gallery(arguments.name, **changes)
+    session.output.document(changed)
+    session.output.say(f"Changed gallery {changed.name}; faces enrolled from now on are kept {_kept_words(changed)}.")
     return exits.DONE
 
 
@@ -79,9 +122,16 @@ def _list(_arguments: Arguments, session: Session) -> int:
         session.output.say("No galleries yet. Make one: mien gallery create NAME")
         return exits.DONE
     session.output.table(
-        ["Gallery", "Model", ("Identities", "right"), ("Faces", "right"), "Index"],
+        ["Gallery", "Model", ("Identities", "right"), ("Faces", "right"), "Kept", "Index"],
         [
-            (one.name, _model(one), one.identity_count, one.face_count, index_words(one.index_state))
+            (
+                one.name,
+                _model(one),
+                one.identity_count,
+                one.face_count,
+                _kept_words(one),
+                index_words(one.index_state),
+            )
             for one in galleries
         ],
     )
@@ -105,6 +155,7 @@ def _print_gallery(gallery: Gallery, output: Output) -> None:
         ("identities", str(gallery.identity_count)),
         ("faces", str(gallery.face_count)),
         ("decision", _decision_words(policy)),
+        ("kept", _kept_words(gallery)),
         ("index", index_words(gallery.index_state)),
         ("measured", _measured_words(gallery.index_state)),
         ("labels", ", ".join(f"{key}={value}" for key, value in sorted(gallery.labels.items()))),
@@ -149,6 +200,11 @@ def _model(gallery: Gallery) -> str:
     model = gallery.model
     kind = f"recipe {model.recipe}" if model.recipe else f"precomputed {model.precomputed}"
     return f"{kind}, {counted(model.dimension, 'component')}"
+
+
+def _kept_words(gallery: Gallery) -> str:
+    """How long faces are kept that name no time of their own."""
+    return "for ever" if gallery.default_time_to_live is None else length_words(gallery.default_time_to_live)
 
 
 def _decision_words(policy: DecisionPolicy) -> str:

@@ -7,6 +7,7 @@ from itertools import islice
 
 from mien_client import Face, Filter, Identity
 from mien_client.cli import exits
+from mien_client.cli.expiring import moment_words
 from mien_client.cli.session import Arguments, Session, add_gallery
 from mien_client.cli.subcommands import Subcommands, zero_or_more
 
@@ -53,14 +54,14 @@ def _run(arguments: Arguments, session: Session) -> int:
         total = client.count_faces(gallery, identity_id=arguments.identity, filter=chosen)
         session.output.document({"faces": faces, "is_cut": is_cut, "total_size": total})
         session.output.table(
-            ["Face", "Identity", ("Source", "path"), ("Quality", "right"), "Enrolled"], map(_face_row, faces)
+            ["Face", "Identity", ("Source", "path"), ("Quality", "right"), "Enrolled", "Expires"], map(_face_row, faces)
         )
     else:
         people = list(islice(client.list_identities(gallery, filter=chosen), stop))
         is_cut = _cut(people, stop)
         total = client.count_identities(gallery, filter=chosen)
         session.output.document({"identities": people, "is_cut": is_cut, "total_size": total})
-        session.output.table(["Identity", "Name", ("Faces", "right"), "Labels"], map(_identity_row, people))
+        session.output.table(["Identity", "Name", ("Faces", "right"), "Labels", "Expires"], map(_identity_row, people))
     if is_cut:
         session.output.note(f"These are {arguments.limit} of {total}; --limit 0 lists all.")
     return exits.DONE
@@ -75,10 +76,10 @@ def _cut(found: list[Face] | list[Identity], stop: int | None) -> bool:
 
 def _identity_row(one: Identity) -> tuple[str, ...]:
     labels = ", ".join(f"{key}={value}" for key, value in sorted(one.labels.items()))
-    return (one.id, one.display_name, str(one.face_count), labels)
+    return (one.id, one.display_name, str(one.face_count), labels, moment_words(one.expire_time))
 
 
 def _face_row(one: Face) -> tuple[str, ...]:
     quality = f"{one.quality.score:.2f}" if one.quality else ""
-    when = one.create_time.isoformat(" ", "seconds") if one.create_time else ""
-    return (one.id, one.identity_id, one.source, quality, when)
+    when = moment_words(one.create_time)
+    return (one.id, one.identity_id, one.source, quality, when, moment_words(one.expire_time))

@@ -25,6 +25,8 @@ from mien_server.engine.types.operations import (
     OperationState,
     RecipeInfo,
     ServerInfo,
+    SnapshotResult,
+    SnapshotSummary,
 )
 from mien_server.engine.types.people import FaceInfo, FaceListing, IdentityInfo, IdentityListing, RemovedFaces
 from mien_server.engine.types.recognition import (
@@ -90,6 +92,8 @@ __all__ = [
     "RequestToken",
     "SearchChoices",
     "ServerInfo",
+    "SnapshotResult",
+    "SnapshotSummary",
     "StageTiming",
     "Threshold",
     "ThresholdOrigin",

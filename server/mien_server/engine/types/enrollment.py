@@ -23,7 +23,11 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class EnrollItem:
-    """One photograph or one embedding of one person; exactly one of `image` and `embedding`."""
+    """One photograph or one embedding of one person; exactly one of `image` and `embedding`.
+
+    Attributes:
+        expire_time_us: when the face expires; 0: as the gallery's default says.
+    """
 
     identity_id: str
     identity_display_name: str = ""
@@ -33,6 +37,7 @@ class EnrollItem:
     face_id: str = ""
     face_labels: Mapping[str, str] = field(default_factory=dict)
     source: str = ""
+    expire_time_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,13 +78,18 @@ class EnrolledFaces:
 
 @dataclass(frozen=True, slots=True)
 class EnrollRows:
-    """Embeddings in columns: row i belongs to identity_ids[i]. `face_ids` and `sources` are empty or one a row."""
+    """Embeddings in columns: row i belongs to identity_ids[i]. The other columns are empty or one a row.
+
+    Attributes:
+        expire_times_us: when each face expires; 0: as the gallery's default says.
+    """
 
     gallery: str
     embeddings: PackedEmbeddings
     identity_ids: Sequence[str]
     face_ids: Sequence[str] = ()
     sources: Sequence[str] = ()
+    expire_times_us: Sequence[int] = ()
     policy: EnrollmentPolicy | None = None
     request: RequestToken | None = None
 

@@ -33,6 +33,7 @@ class GallerySpec:
     enrollment_policy: EnrollmentPolicy = field(default_factory=EnrollmentPolicy)
     index_policy: IndexPolicy = field(default_factory=IndexPolicy)
     vector_type: VectorType = VectorType.FLOAT32
+    default_time_to_live_us: int = 0
 
 
 class IndexStateKind(enum.IntEnum):
@@ -109,6 +110,7 @@ class GalleryInfo:
     create_time_us: int
     update_time_us: int
     version: int
+    default_time_to_live_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class IdentityInfo:
-    """An identity at one revision. `version` is the etag."""
+    """An identity at one revision. `version` is the etag; `expire_time_us` 0 is never."""
 
     id: str
     display_name: str
@@ -27,6 +27,7 @@ class IdentityInfo:
     create_time_us: int
     update_time_us: int
     version: int
+    expire_time_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,11 @@ class IdentityListing:
 
 @dataclass(frozen=True, slots=True)
 class FaceInfo:
-    """An enrolled face. `landmarks_five` is float32 [5, 2] or None; `embedding` float32 [dimension] when asked for."""
+    """An enrolled face. `landmarks_five` is float32 [5, 2] or None; `embedding` float32 [dimension] when asked for.
+
+    Attributes:
+        expire_time_us: its own, its identity's left aside; 0: never.
+    """
 
     id: str
     identity_id: str
@@ -59,6 +64,7 @@ class FaceInfo:
     model_fingerprint: str
     create_time_us: int
     embedding: Float32Array | None = None
+    expire_time_us: int = 0
 
 
 @dataclass(frozen=True, slots=True)

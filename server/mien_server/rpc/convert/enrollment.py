@@ -16,7 +16,7 @@ from mien_server.engine.types import (
 from mien_server.records.policies import EnrollmentPolicy
 from mien_server.rpc.convert.faces import detected_face_message, face_message
 from mien_server.rpc.convert.policies import enrollment_policy
-from mien_server.rpc.convert.values import enum_number, image_input, packed_embeddings
+from mien_server.rpc.convert.values import enum_number, expiry_microseconds, image_input, packed_embeddings
 from mien_server.rpc.errors import status_of
 
 __all__ = ["enroll_items", "enroll_rows", "items_response", "optional_policy", "outcome_messages", "rows_response"]
@@ -38,6 +38,7 @@ def _enroll_item(message: pb.EnrollItem) -> EnrollItem:
         face_id=message.face_id,
         face_labels=dict(message.face_labels),
         source=message.source,
+        expire_time_us=expiry_microseconds(message),
     )
 
 
@@ -51,6 +52,7 @@ def enroll_rows(
         identity_ids=list(message.identity_ids),
         face_ids=list(message.face_ids),
         sources=list(message.sources),
+        expire_times_us=list(message.expire_times_us),
         policy=policy,
         request=request,
     )

@@ -28,6 +28,7 @@ def identity_message(identity: IdentityInfo) -> gallery_service_pb2.Identity:
         create_time=timestamp(identity.create_time_us),
         update_time=timestamp(identity.update_time_us),
         etag=etag_of(identity.version),
+        expire_time=timestamp(identity.expire_time_us),
     )
 
 
@@ -45,6 +46,7 @@ def face_message(face: FaceInfo) -> gallery_service_pb2.Face:
         detector_score=face.detector_score,
         model_fingerprint=face.model_fingerprint,
         create_time=timestamp(face.create_time_us),
+        expire_time=timestamp(face.expire_time_us),
         embedding=None if face.embedding is None else embedding_message(face.embedding, face.model_fingerprint),
     )
 

@@ -13,10 +13,10 @@ from mien_server.rpc.convert.policies import (
     index_policy_message,
     vector_type,
 )
-from mien_server.rpc.convert.values import enum_number, missing, timestamp
+from mien_server.rpc.convert.values import duration_message, duration_microseconds, enum_number, missing, timestamp
 from mien_server.rpc.requests import etag_of
 
-__all__ = ["gallery_message", "gallery_spec", "index_state_message"]
+__all__ = ["gallery_message", "gallery_spec", "index_state_message", "time_to_live"]
 
 
 def gallery_spec(message: pb.Gallery) -> GallerySpec:
@@ -39,7 +39,17 @@ def gallery_spec(message: pb.Gallery) -> GallerySpec:
         enrollment_policy=enrollment_policy(message.enrollment_policy, "gallery.enrollment_policy"),
         index_policy=index_policy(message.index_policy, "gallery.index_policy"),
         vector_type=vector_type(message.vector_type, "gallery.vector_type"),
+        default_time_to_live_us=time_to_live(message),
     )
+
+
+def time_to_live(message: pb.Gallery) -> int:
+    """How long faces are kept by default, in microseconds; 0: for ever.
+
+    Raises:
+        InvalidArgument: TIME_INVALID.
+    """
+    return duration_microseconds(message.default_time_to_live, "gallery.default_time_to_live")
 
 
 def gallery_message(gallery: GalleryInfo) -> pb.Gallery:
@@ -59,6 +69,7 @@ def gallery_message(gallery: GalleryInfo) -> pb.Gallery:
         update_time=timestamp(gallery.update_time_us),
         etag=etag_of(gallery.version),
         vector_type=enum_number(gallery.vector_type),
+        default_time_to_live=duration_message(gallery.default_time_to_live_us),
     )
 
 

@@ -9,16 +9,19 @@ import numpy as np
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from mien.v1 import types_pb2
+from mien.v1 import gallery_service_pb2, types_pb2
 from mien_server.engine.types import ImageInput, PackedEmbeddings
 from mien_server.errors import InvalidArgument
 from mien_server.records.faces import Float32Array
 
 __all__ = [
+    "duration_message",
+    "duration_microseconds",
     "duration_seconds",
     "embedding_message",
     "enum_number",
     "enum_value",
+    "expiry_microseconds",
     "image_input",
     "microseconds",
     "missing",
@@ -93,6 +96,19 @@ def microseconds(time: Timestamp, field: str) -> int:
     return time.seconds * _MICROSECONDS + time.nanos // 1000
 
 
+def expiry_microseconds(message: gallery_service_pb2.Identity | gallery_service_pb2.EnrollItem) -> int:
+    """A message's `expire_time` as microseconds since the epoch, nanoseconds cut off; 0 where it is not set.
+
+    Negative for what is no time after the epoch: the engine refuses it, for one item alone where there are several.
+    """
+    if not message.HasField("expire_time"):
+        return 0
+    time = message.expire_time
+    if not 0 <= time.nanos < 1_000_000_000:
+        return -1
+    return time.seconds * _MICROSECONDS + time.nanos // 1000 or -1
+
+
 def duration_seconds(duration: Duration, field: str) -> float:
     """A Duration in seconds.
 
@@ -106,6 +122,24 @@ def duration_seconds(duration: Duration, field: str) -> float:
             reason="TIME_INVALID",
         )
     return duration.seconds + duration.nanos * 1e-9
+
+
+def duration_microseconds(duration: Duration, field: str) -> int:
+    """A Duration in microseconds, nanoseconds cut off, but that only none at all is 0.
+
+    Raises:
+        InvalidArgument: TIME_INVALID, when it is negative or not a duration.
+    """
+    duration_seconds(duration, field)
+    return duration.seconds * _MICROSECONDS + duration.nanos // 1000 or int(duration.nanos > 0)
+
+
+def duration_message(duration_us: int) -> Duration | None:
+    """Microseconds as a Duration; None for 0, which is none."""
+    if duration_us == 0:
+        return None
+    seconds, rest = divmod(duration_us, _MICROSECONDS)
+    return Duration(seconds=seconds, nanos=rest * 1000)
 
 
 def packed_embeddings(message: types_pb2.Embeddings) -> PackedEmbeddings:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from mien.v1 import gallery_service_pb2 as pb
-from mien_server.rpc.absent import refuse_absent_field, unimplemented
-from mien_server.rpc.convert.galleries import gallery_message, gallery_spec
+from mien_server.rpc.convert.galleries import gallery_message, gallery_spec, time_to_live
 from mien_server.rpc.convert.policies import decision_policy, enrollment_policy, index_policy
 from mien_server.rpc.convert.values import missing
 from mien_server.rpc.gate import Call
@@ -21,14 +20,12 @@ from mien_server.rpc.requests import (
 
 __all__ = ["create_gallery", "delete_gallery", "get_gallery", "list_galleries", "update_gallery"]
 
-_UPDATABLE = ("display_name", "labels", "decision_policy", "enrollment_policy", "index_policy")
-_TIME_TO_LIVE = "default_time_to_live"
+_UPDATABLE = ("display_name", "labels", "decision_policy", "enrollment_policy", "index_policy", "default_time_to_live")
 
 
 def create_gallery(request: pb.CreateGalleryRequest, call: Call) -> pb.CreateGalleryResponse:
     """CreateGallery."""
     _require_gallery(request)
-    refuse_absent_field(request.gallery, _TIME_TO_LIVE)
     token = request_token(call.method, request, request.request_id)
     gallery, revision = call.engine.galleries.create(gallery_spec(request.gallery), token)
     return pb.CreateGalleryResponse(gallery=gallery_message(gallery), revision=revision)
@@ -56,9 +53,6 @@ def update_gallery(request: pb.UpdateGalleryRequest, call: Call) -> pb.UpdateGal
     """UpdateGallery."""
     _require_gallery(request)
     gallery = request.gallery
-    refuse_absent_field(gallery, _TIME_TO_LIVE)
-    if _TIME_TO_LIVE in request.update_mask.paths:
-        raise unimplemented(f"{gallery.DESCRIPTOR.full_name}.{_TIME_TO_LIVE}")
     paths = masked_paths(request.update_mask, _UPDATABLE, _filled(gallery), "gallery")
     updated, revision = call.engine.galleries.update(
         gallery.name,
@@ -73,6 +67,7 @@ def update_gallery(request: pb.UpdateGalleryRequest, call: Call) -> pb.UpdateGal
             else None
         ),
         index_policy=index_policy(gallery.index_policy, "gallery.index_policy") if "index_policy" in paths else None,
+        default_time_to_live_us=time_to_live(gallery) if "default_time_to_live" in paths else None,
         version=version_of(gallery.etag, "gallery.etag"),
         request=request_token(call.method, request, request.request_id),
     )
@@ -98,6 +93,6 @@ def _require_gallery(request: pb.CreateGalleryRequest | pb.UpdateGalleryRequest)
 
 
 def _filled(gallery: pb.Gallery) -> Collection[str]:
-    policies = [name for name in _UPDATABLE[2:] if gallery.HasField(name)]
+    messages = [name for name in _UPDATABLE[2:] if gallery.HasField(name)]
     texts = [name for name in _UPDATABLE[:2] if getattr(gallery, name)]
-    return [*texts, *policies]
+    return [*texts, *messages]

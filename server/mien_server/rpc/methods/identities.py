@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from mien.v1 import gallery_service_pb2 as pb
-from mien_server.rpc.absent import refuse_absent_field, unimplemented
 from mien_server.rpc.convert.faces import identity_message
 from mien_server.rpc.convert.filters import row_filter
-from mien_server.rpc.convert.values import missing
+from mien_server.rpc.convert.values import expiry_microseconds, missing
 from mien_server.rpc.gate import Call
 from mien_server.rpc.requests import (
     masked_paths,
@@ -19,8 +18,7 @@ from mien_server.rpc.requests import (
 
 __all__ = ["delete_identity", "get_identity", "list_identities", "update_identity"]
 
-_UPDATABLE = ("display_name", "labels")
-_EXPIRE_TIME = "expire_time"
+_UPDATABLE = ("display_name", "labels", "expire_time")
 
 
 def get_identity(request: pb.GetIdentityRequest, call: Call) -> pb.GetIdentityResponse:
@@ -50,16 +48,16 @@ def update_identity(request: pb.UpdateIdentityRequest, call: Call) -> pb.UpdateI
     if not request.HasField("identity"):
         raise missing("identity", "give the identity, at least its id")
     identity = request.identity
-    refuse_absent_field(identity, _EXPIRE_TIME)
-    if _EXPIRE_TIME in request.update_mask.paths:
-        raise unimplemented(f"{identity.DESCRIPTOR.full_name}.{_EXPIRE_TIME}")
-    filled = [name for name in _UPDATABLE if getattr(identity, name)]
+    filled = [name for name in _UPDATABLE[:2] if getattr(identity, name)]
+    if identity.HasField("expire_time"):
+        filled.append("expire_time")
     paths = masked_paths(request.update_mask, _UPDATABLE, filled, "identity")
     updated, revision = call.engine.identities.update(
         request.gallery,
         identity.id,
         display_name=identity.display_name if "display_name" in paths else None,
         labels=dict(identity.labels) if "labels" in paths else None,
+        expire_time_us=expiry_microseconds(identity) if "expire_time" in paths else None,
         version=version_of(identity.etag, "identity.etag"),
         allow_missing=request.allow_missing,
         request=request_token(call.method, request, request.request_id),

@@ -82,15 +82,21 @@ def verify_faces(request: pb.VerifyFacesRequest, call: Call) -> pb.VerifyFacesRe
 
 def identify(request: pb.IdentifyRequest, call: Call) -> pb.IdentifyResponse:
     """Identify."""
-    answer = call.engine.recognition.identify(
-        request.gallery,
-        probes(request.probes),
-        candidate_count=request.candidate_count,
-        choices=search_choices(request.options),
-        policy=_policy(request),
-        deadline=call.deadline,
-    )
-    return identify_response(answer)
+    with call.large(_entry_count(request.probes, request.candidate_count)):
+        answer = call.engine.recognition.identify(
+            request.gallery,
+            probes(request.probes),
+            candidate_count=request.candidate_count,
+            choices=search_choices(request.options),
+            policy=_policy(request),
+            deadline=call.deadline,
+        )
+        return identify_response(answer)
+
+
+def _entry_count(asked: pb.Probes, per_probe: int) -> int:
+    """Entries that the answer may have. Faces of photographs are not known yet: each counts as one probe."""
+    return (asked.embeddings.count + len(asked.images)) * max(1, per_probe)
 
 
 def _policy(request: pb.VerifyFacesRequest | pb.IdentifyRequest) -> DecisionPolicy | None:
@@ -99,7 +105,8 @@ def _policy(request: pb.VerifyFacesRequest | pb.IdentifyRequest) -> DecisionPoli
 
 def search_faces(request: pb.SearchFacesRequest, call: Call) -> pb.SearchFacesResponse:
     """SearchFaces."""
-    return _search_response(request, _search(request, call))
+    with call.large(_entry_count(request.probes, request.k)):
+        return _search_response(request, _search(request, call))
 
 
 def _search(request: pb.SearchFacesRequest, call: Call) -> NeighborsAnswer:
@@ -132,10 +139,16 @@ def _identify_stream(call: Call) -> Callable[[pb.StreamIdentifyRequest], Callabl
 
 def _search_stream(call: Call) -> Callable[[pb.StreamSearchRequest], Callable[[], pb.StreamSearchResponse]]:
     def begin(message: pb.StreamSearchRequest) -> Callable[[], pb.StreamSearchResponse]:
-        answer = _search(message.request, call)
-        return lambda: pb.StreamSearchResponse(
-            sequence=message.sequence, response=_search_response(message.request, answer)
-        )
+        entry_count = _entry_count(message.request.probes, message.request.k)
+        with call.large(entry_count):
+            answer = _search(message.request, call)
+
+        def finish() -> pb.StreamSearchResponse:
+            with call.large(entry_count):
+                response = _search_response(message.request, answer)
+            return pb.StreamSearchResponse(sequence=message.sequence, response=response)
+
+        return finish
 
     return begin
 

@@ -12,8 +12,9 @@ from google.protobuf.message_factory import GetMessageClass
 
 from mien.v1 import gallery_service_pb2, operations_service_pb2, recognition_service_pb2
 from mien_server.rpc.absent import unimplemented
-from mien_server.rpc.gate import Call, Gate
+from mien_server.rpc.gate import Call
 from mien_server.rpc.handlers import (
+    Admission,
     Handler,
     Method,
     absent_handler,
@@ -54,6 +55,9 @@ UNARY_METHODS: Mapping[str, Callable[[Any, Call], Message]] = {
     "mien.v1.RecognitionService.SearchFaces": recognition.search_faces,
     "mien.v1.OperationsService.GetServerInfo": operations.get_server_info,
     "mien.v1.OperationsService.RebuildIndex": operations.rebuild_index,
+    "mien.v1.OperationsService.CreateSnapshot": operations.create_snapshot,
+    "mien.v1.OperationsService.ListSnapshots": operations.list_snapshots,
+    "mien.v1.OperationsService.DeleteSnapshot": operations.delete_snapshot,
     "mien.v1.OperationsService.GetOperation": operations.get_operation,
     "mien.v1.OperationsService.ListOperations": operations.list_operations,
     "mien.v1.OperationsService.WaitOperation": operations.wait_operation,
@@ -71,21 +75,21 @@ STREAM_METHODS: Mapping[str, StreamMethod] = {
 }
 
 
-def service_handlers(gate: Gate, window: StreamWindow) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
+def service_handlers(admission: Admission, window: StreamWindow) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
     """Handlers of every method of every service; a method in no table is a defect and stops the server's start."""
     return [
         handlers_of_service(
-            service.full_name, {method.name: _handler(method, gate, window) for method in service.methods}
+            service.full_name, {method.name: _handler(method, admission, window) for method in service.methods}
         )
         for service in SERVICES
     ]
 
 
-def _handler(descriptor: MethodDescriptor, gate: Gate, window: StreamWindow) -> Handler:
+def _handler(descriptor: MethodDescriptor, admission: Admission, window: StreamWindow) -> Handler:
     name = descriptor.full_name
     method = Method(name, GetMessageClass(descriptor.input_type))
     if name in UNARY_METHODS:
-        return unary_handler(method, UNARY_METHODS[name], gate)
+        return unary_handler(method, UNARY_METHODS[name], admission)
     if name in STREAM_METHODS:
-        return stream_handler(method, STREAM_METHODS[name], gate, window)
+        return stream_handler(method, STREAM_METHODS[name], admission, window)
     return absent_handler(method, unimplemented(name))

@@ -53,6 +53,13 @@ class Command(ABC, Generic[R]):
         """What the command counts for in the queue and in a group, at least 1."""
         return 1
 
+    def expired(self, planning: Planning) -> Changes | None:  # noqa: ARG002 - for those that name faces or people
+        """Deletes what the command names and what has expired; None when there is no such thing.
+
+        Asked again until there is none, then the command is planned.
+        """
+        return None
+
     @abstractmethod
     def plan(self, planning: Planning) -> Plan[R]:
         """Decide what to write, from reads alone. A `MienError` raised here fails this command and no other."""

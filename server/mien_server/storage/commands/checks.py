@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from mien_server.errors import Conflict, InvalidArgument
+from mien_server.storage.expiry import has_expired
 from mien_server.storage.keys import IDENTITY_ID_BYTES_MAX
 
-__all__ = ["require_identity_id", "require_version"]
+__all__ = ["require_future", "require_identity_id", "require_version"]
 
 
 def require_version(expected: int | None, found: int, what: str) -> None:
@@ -26,4 +27,14 @@ def require_identity_id(identity_id: str) -> None:
             f"an identity id has 1 to {IDENTITY_ID_BYTES_MAX} bytes of UTF-8, this one {length}",
             reason="IDENTITY_ID_INVALID",
             field="identity_id",
+        )
+
+
+def require_future(expire_time_us: int, now_us: int, field: str) -> None:
+    """Refuse a time of expiry that has passed. Raises InvalidArgument (EXPIRE_TIME_PAST)."""
+    if has_expired(expire_time_us, now_us):
+        raise InvalidArgument(
+            f"{field} has passed already; give a later one, or delete what is to go",
+            field=field,
+            reason="EXPIRE_TIME_PAST",
         )

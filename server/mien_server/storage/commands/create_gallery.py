@@ -6,11 +6,9 @@ from dataclasses import dataclass
 
 from mien_server.errors import AlreadyExists, InvalidArgument, LimitExceeded
 from mien_server.records.policies import VectorType
-from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
-from mien_server.storage import keys
-from mien_server.storage.changes import Changes
+from mien_server.records.store_pb2 import GalleryRecord
 from mien_server.storage.commands.base import Command, Plan, Planning
-from mien_server.storage.databases import Database
+from mien_server.storage.commands.derived import gallery_created
 
 __all__ = ["CreateGallery"]
 
@@ -48,7 +46,7 @@ class CreateGallery(Command[GalleryRecord]):
             raise LimitExceeded(
                 f"the store has {self.galleries_max} galleries, the most it may; delete one first",
                 reason="GALLERIES_MAX",
-                metadata={"galleries_max": str(self.galleries_max)},
+                metadata={"limit": "galleries_max", "maximum": str(self.galleries_max)},
             )
         number = records.next_gallery_number()
         record = GalleryRecord()
@@ -57,9 +55,4 @@ class CreateGallery(Command[GalleryRecord]):
         record.version = planning.revision
         record.create_time_us = record.create_time_us or planning.now_us
         record.update_time_us = record.update_time_us or record.create_time_us
-        changes = Changes()
-        changes.put(Database.META, keys.META_NEXT_GALLERY_NUMBER, keys.encode_number(number + 1))
-        changes.put_gallery(record, is_created=True)
-        # Identity numbers start at 1: 0 is what a message without a number says.
-        changes.put_counts(number, GalleryCounts(next_identity_number=1))
-        return Plan(record, changes)
+        return Plan(record, gallery_created(record))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
+from mien_server.storage.commands.expired import expired_among
 from mien_server.storage.commands.identities import GalleryWork
 
 __all__ = ["DeleteFaces", "DeletedFacesResult"]
@@ -36,6 +37,10 @@ class DeleteFaces(Command[DeletedFacesResult]):
     face_ids: Sequence[str]
     allow_missing: bool = False
     delete_emptied_identities: bool = False
+
+    def expired(self, planning: Planning) -> Changes | None:
+        """What goes before; see `Command.expired`."""
+        return expired_among(planning, self.gallery, face_ids=self.face_ids)
 
     def plan(self, planning: Planning) -> Plan[DeletedFacesResult]:
         """Decide what to write; see `Command.plan`."""

@@ -5,12 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mien_server.errors import PreconditionFailed
-from mien_server.records.store_pb2 import JournalOperation
-from mien_server.storage import keys
-from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.commands.checks import require_version
-from mien_server.storage.databases import Database
+from mien_server.storage.commands.derived import gallery_deleted
+from mien_server.storage.commands.expired import counts_left
 
 __all__ = ["DeleteGallery", "DeletedCounts"]
 
@@ -48,7 +46,7 @@ class DeleteGallery(Command[DeletedCounts]):
         """Decide what to write; see `Command.plan`."""
         record = planning.records.gallery(self.name)
         require_version(self.expected_version, record.version, f"gallery {self.name!r}")
-        counts = planning.records.counts(record.number)
+        counts = counts_left(planning.records, record.number, planning.now_us)
         if not self.force and (counts.identity_count or counts.face_count):
             raise PreconditionFailed(
                 f"the gallery {self.name!r} has {counts.identity_count} identities and {counts.face_count} faces; "
@@ -56,12 +54,4 @@ class DeleteGallery(Command[DeletedCounts]):
                 reason="GALLERY_NOT_EMPTY",
                 metadata={"gallery": self.name},
             )
-        changes = Changes()
-        key = keys.encode_gallery(record.number)
-        changes.delete(Database.GALLERIES, key)
-        changes.delete(Database.GALLERY_COUNTS, key)
-        changes.delete(Database.GALLERY_NAMES, keys.encode_name(self.name, "gallery name"))
-        changes.put(Database.META, keys.encode_purge(record.number), b"")
-        changes.change(record.number).is_deleted = True
-        changes.journal.append(JournalOperation(delete_gallery=record.number))
-        return Plan(DeletedCounts(counts.identity_count, counts.face_count), changes)
+        return Plan(DeletedCounts(counts.identity_count, counts.face_count), gallery_deleted(record))

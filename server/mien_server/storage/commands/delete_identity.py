@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.commands.checks import require_version
+from mien_server.storage.commands.expired import expired_among
 from mien_server.storage.commands.identities import GalleryWork, identity_not_found
 
 __all__ = ["DeleteIdentity"]
@@ -29,6 +30,10 @@ class DeleteIdentity(Command[int]):
     identity_id: str
     expected_version: int | None = None
     allow_missing: bool = False
+
+    def expired(self, planning: Planning) -> Changes | None:
+        """What goes before; see `Command.expired`."""
+        return expired_among(planning, self.gallery, identity_ids=[self.identity_id])
 
     def plan(self, planning: Planning) -> Plan[int]:
         """Decide what to write; see `Command.plan`."""

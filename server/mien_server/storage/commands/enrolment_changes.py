@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from itertools import repeat
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +15,13 @@ from mien_server.records.store_pb2 import EnrolledRows, GalleryCounts, GalleryRe
 from mien_server.storage import keys
 from mien_server.storage.changes import AppendedRows, Changes
 from mien_server.storage.checksums import row_checksums
+from mien_server.storage.commands.derived import (
+    put_face_expiries,
+    put_face_labels,
+    put_faces,
+    put_identity_ids,
+    put_identity_labels,
+)
 from mien_server.storage.commands.enrolment_choice import RowChoice
 from mien_server.storage.commands.enrolment_columns import EnrolmentColumns, IdentitySeed
 from mien_server.storage.databases import Database
@@ -28,6 +34,7 @@ T = TypeVar("T")
 
 _IDENTITY_NUMBER_MAX = int(np.iinfo(np.uint32).max)
 _NO_SEED = IdentitySeed()
+_NEVER = (0,)
 
 
 class EnrolmentChanges:
@@ -66,18 +73,21 @@ class EnrolmentChanges:
         numbers = [numbers_by_id[identity_id] for identity_id in identity_ids]
         face_ids = _taken(columns.face_ids, rows, is_whole=is_whole)
         first = self._counts.row_count
-        ordinals = range(first, first + len(rows))
         vectors = columns.vectors if is_whole else columns.vectors[list(rows)]
+        expire_times_us = _taken(columns.expire_times_us or _NEVER * len(columns.face_ids), rows, is_whole=is_whole)
         face_values = self._faces(
-            ordinals,
+            first,
             numbers,
             face_ids,
             vectors,
+            expire_times_us,
             _taken(columns.digests, rows, is_whole=is_whole),
             _taken(columns.records, rows, is_whole=is_whole),
         )
         if columns.face_labels:
             self._face_labels(columns, rows, first)
+        if columns.expire_times_us:
+            put_face_expiries(self.changes, self._number, first, expire_times_us)
         self._counts.row_count += len(rows)
         self._counts.face_count += len(rows)
         self.changes.put_counts(self._number, self._counts)
@@ -108,9 +118,7 @@ class EnrolmentChanges:
                 numbers[identity_id] = next_number
                 seed = seeds.get(identity_id, _NO_SEED)
                 value = IdentityRecord(number=next_number).SerializeToString() + self._tail(seed, face_count)
-                for key, label in seed.labels.items():
-                    added = keys.encode_labelled(self._number, key, label, next_number)
-                    self.changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
+                put_identity_labels(self.changes, self._number, next_number, seed.labels)
                 self.new_identity_ids.append(identity_id)
                 self._new_identity_records.append(value)
                 next_number += 1
@@ -125,11 +133,7 @@ class EnrolmentChanges:
             )
         self._counts.next_identity_number = next_number
         self._counts.identity_count += next_number - first_number
-        self.changes.put_many(
-            Database.IDENTITY_IDS,
-            keys.encode_numbered_many(self._number, range(first_number, next_number)),
-            map(str.encode, self.new_identity_ids),
-        )
+        put_identity_ids(self.changes, self._number, first_number, self.new_identity_ids)
         return numbers
 
     def _tail(self, seed: IdentitySeed, face_count: int) -> bytes:
@@ -150,38 +154,29 @@ class EnrolmentChanges:
 
     def _faces(
         self,
-        ordinals: range,
+        first_ordinal: int,
         numbers: list[int],
         face_ids: Sequence[str],
         vectors: Float32Array,
+        expire_times_us: Sequence[int],
         digests: Sequence[bytes],
         records: Sequence[bytes],
     ) -> list[bytes]:
         """Put the faces; answers with their values."""
-        gallery, time_us, header = self._number, self._create_time_us, encode_face_header
+        time_us, header = self._create_time_us, encode_face_header
         checksums = row_checksums(vectors.astype(self._dtype, copy=False)).tolist()
-        prefix = keys.encode_gallery(gallery)
         raw_ids = [face_id.encode() for face_id in face_ids]
-        raw_ordinals = list(map(keys.encode_number, ordinals))
-        columns = zip(numbers, checksums, digests, raw_ids, records, strict=True)
+        columns = zip(numbers, expire_times_us, checksums, digests, raw_ids, records, strict=True)
         values = [
-            header(number, time_us, 0, checksum, digest, len(raw)) + raw + record
-            for number, checksum, digest, raw, record in columns
+            header(number, time_us, expires_us, checksum, digest, len(raw)) + raw + record
+            for number, expires_us, checksum, digest, raw, record in columns
         ]
-        put_many = self.changes.put_many
-        put_many(Database.FACES, [prefix + raw for raw in raw_ordinals], values)
-        put_many(Database.FACE_IDS, [prefix + raw for raw in raw_ids], raw_ordinals)
-        none = [b""] * len(ordinals)
-        put_many(Database.IDENTITY_FACES, keys.encode_pair_many(gallery, numbers, ordinals), none)
-        digest_keys = map(keys.encode_digest_key, repeat(gallery, len(ordinals)), numbers, digests)
-        put_many(Database.FACE_DIGESTS, digest_keys, raw_ordinals)
+        put_faces(self.changes, self._number, first_ordinal, numbers, raw_ids, digests, values)
         return values
 
     def _face_labels(self, columns: EnrolmentColumns, rows: Sequence[int], first_ordinal: int) -> None:
         for ordinal, row in enumerate(rows, first_ordinal):
-            for key, value in columns.face_labels.get(row, {}).items():
-                added = keys.encode_labelled(self._number, key, value, ordinal)
-                self.changes.put(Database.FACE_LABEL_INDEX, added, b"")
+            put_face_labels(self.changes, self._number, ordinal, columns.face_labels.get(row, {}))
 
 
 def _taken(column: Sequence[T], rows: Sequence[int], *, is_whole: bool) -> Sequence[T]:

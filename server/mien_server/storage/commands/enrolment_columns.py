@@ -27,7 +27,7 @@ class IdentitySeed:
 
 @dataclass(frozen=True, slots=True)
 class EnrolmentColumns:
-    """n rows; see `EnrollRows` for what each column holds."""
+    """n rows; see `EnrollRows` for what each column holds. `expire_times_us` is empty when no row ever expires."""
 
     vectors: Float32Array
     identity_ids: Sequence[str]
@@ -35,6 +35,7 @@ class EnrolmentColumns:
     digests: Sequence[bytes]
     records: Sequence[bytes]
     face_labels: Mapping[int, Mapping[str, str]]
+    expire_times_us: Sequence[int] = ()
 
     def require(self, dimension: int) -> None:
         """Refuse columns that are not what they are said to be; storage has no way to tell later.
@@ -55,6 +56,12 @@ class EnrolmentColumns:
         for name in ("face_ids", "digests", "records"):
             if len(getattr(self, name)) != count:
                 raise InvalidArgument(f"{len(getattr(self, name))} {name} for {count} rows; give one a row", field=name)
+        if self.expire_times_us and len(self.expire_times_us) != count:
+            raise InvalidArgument(
+                f"{len(self.expire_times_us)} expire_times_us for {count} rows; give one a row", field="expire_times_us"
+            )
+        if min(self.expire_times_us, default=0) < 0:
+            raise InvalidArgument("a time of expiry is before 1970", field="expire_times_us")
         if any(len(digest) != DIGEST_BYTES for digest in self.digests):
             raise InvalidArgument(f"a digest has {DIGEST_BYTES} bytes", field="digests")
         _require_ids("face_ids", self.face_ids, FACE_ID_BYTES_MAX)

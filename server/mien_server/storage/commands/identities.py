@@ -20,7 +20,9 @@ from mien_server.storage import keys
 from mien_server.storage.changes import Changes, MovedRows
 from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.checks import require_identity_id
+from mien_server.storage.commands.derived import put_identity_ids, put_identity_labels
 from mien_server.storage.databases import Database, corrupt
+from mien_server.storage.expiry import has_expired
 from mien_server.storage.values import FaceValue, encode_face
 
 __all__ = ["GalleryWork", "identity_not_found"]
@@ -76,19 +78,26 @@ class GalleryWork:
         )
         self._counts.next_identity_number += 1
         self._counts.identity_count += 1
-        key = keys.encode_numbered(self.number, record.number)
-        self._changes.put(Database.IDENTITY_IDS, key, identity_id.encode())
+        put_identity_ids(self._changes, self.number, record.number, [identity_id])
         self._hold(identity_id, record)
         return record
+
+    def set_expire_time(self, record: IdentityRecord, expire_time_us: int) -> None:
+        """Have an identity expire at another time; 0: never."""
+        if record.expire_time_us:
+            gone = keys.encode_expiry(self.number, record.expire_time_us, keys.EXPIRY_IDENTITY, record.number)
+            self._changes.delete(Database.EXPIRY, gone)
+        if expire_time_us:
+            added = keys.encode_expiry(self.number, expire_time_us, keys.EXPIRY_IDENTITY, record.number)
+            self._changes.put(Database.EXPIRY, added, b"")
+        record.expire_time_us = expire_time_us
 
     def replace_labels(self, record: IdentityRecord, labels: Mapping[str, str]) -> None:
         """Give an identity these labels instead of those it has."""
         for key, value in record.labels.items():
             gone = keys.encode_labelled(self.number, key, value, record.number)
             self._changes.delete(Database.IDENTITY_LABEL_INDEX, gone)
-        for key, value in labels.items():
-            added = keys.encode_labelled(self.number, key, value, record.number)
-            self._changes.put(Database.IDENTITY_LABEL_INDEX, added, b"")
+        put_identity_labels(self._changes, self.number, record.number, labels)
         record.labels.clear()
         record.labels.update(labels)
 
@@ -129,10 +138,48 @@ class GalleryWork:
         changes.delete(Database.FACES, key)
         changes.delete(Database.FACE_IDS, keys.encode_text(self.number, face.face_id))
         self._leave_identity(ordinal, face)
+        if face.expire_time_us:
+            expiry = keys.encode_expiry(self.number, face.expire_time_us, keys.EXPIRY_FACE, ordinal)
+            changes.delete(Database.EXPIRY, expiry)
         for label, value in face.message(key).labels.items():
             changes.delete(Database.FACE_LABEL_INDEX, keys.encode_labelled(self.number, label, value, ordinal))
         self._counts.face_count -= 1
         self._deleted.append(ordinal)
+
+    def remove_expired_faces(self, ordinals: Sequence[int], now_us: int) -> int:
+        """Delete those of the faces that have expired, by themselves or with their identities; how many."""
+        values = self._planning.records.faces(self.number, ordinals)
+        self.load_owners(values)
+        expired = []
+        for ordinal, face in zip(ordinals, values, strict=True):
+            owner = self._identities[self._ids[face.identity_number]]
+            if has_expired(face.expire_time_us, now_us) or has_expired(owner.expire_time_us, now_us):
+                expired.append((ordinal, face))
+        for ordinal, face in expired:
+            self.remove_face(ordinal, face)
+        return len(expired)
+
+    def remove_with_faces(self, identity_ids: Sequence[str], faces_max: int | None = None) -> tuple[int, int]:
+        """Delete identities that are there with their faces, but no more than so many faces, so that the last may stay.
+
+        Answers with the numbers of faces and of identities deleted.
+        """
+        face_count = 0
+        gone = set(self._deleted)
+        for position, identity_id in enumerate(identity_ids):
+            record = self.identity(identity_id)
+            assert record is not None
+            limit = None if faces_max is None else faces_max - face_count + len(gone) + 1
+            found = self._planning.records.faces_of(self.number, record.number, limit=limit).tolist()
+            ordinals = [ordinal for ordinal in found if ordinal not in gone]
+            taken = ordinals if faces_max is None else ordinals[: faces_max - face_count]
+            for ordinal, face in zip(taken, self._planning.records.faces(self.number, taken), strict=True):
+                self.remove_face(ordinal, face)
+            face_count += len(taken)
+            if len(taken) < len(ordinals):
+                return face_count, position
+            self.remove_identity(identity_id)
+        return face_count, len(identity_ids)
 
     def move_face(self, ordinal: int, face: FaceValue, target_id: str) -> None:
         """Give a face to another identity; both must have been read."""
@@ -160,6 +207,7 @@ class GalleryWork:
         """Delete an identity; its faces are gone already."""
         record = self._identities.pop(identity_id)
         self.replace_labels(record, {})
+        self.set_expire_time(record, 0)
         self._changes.delete(Database.IDENTITIES, keys.encode_text(self.number, identity_id))
         self._changes.delete(Database.IDENTITY_IDS, keys.encode_numbered(self.number, record.number))
         self._counts.identity_count -= 1

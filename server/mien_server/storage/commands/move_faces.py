@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
+from mien_server.storage.commands.expired import expired_among
 from mien_server.storage.commands.identities import GalleryWork
 
 __all__ = ["MoveFaces", "MovedFacesResult"]
@@ -35,6 +36,10 @@ class MoveFaces(Command[MovedFacesResult]):
     face_ids: Sequence[str]
     target_identity_id: str
     delete_emptied_identities: bool = False
+
+    def expired(self, planning: Planning) -> Changes | None:
+        """What goes before; see `Command.expired`."""
+        return expired_among(planning, self.gallery, identity_ids=[self.target_identity_id], face_ids=self.face_ids)
 
     def plan(self, planning: Planning) -> Plan[MovedFacesResult]:
         """Decide what to write; see `Command.plan`."""

@@ -1,4 +1,4 @@
-"""Change an identity's display name and labels, or make it without faces."""
+"""Change an identity's display name, labels and time of expiry, or make it without faces."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from mien_server.records.store_pb2 import IdentityRecord
+from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
-from mien_server.storage.commands.checks import require_version
+from mien_server.storage.commands.checks import require_future, require_version
+from mien_server.storage.commands.expired import expired_among
 from mien_server.storage.commands.identities import GalleryWork, identity_not_found
 
 __all__ = ["PutIdentity"]
@@ -21,9 +23,11 @@ class PutIdentity(Command[IdentityRecord]):
         allow_missing: make the identity when there is none.
         expected_version: the version last read, or None not to ask.
         update_time_us: 0: the time of the commit.
+        expire_time_us: when it expires with all its faces; 0: never.
 
     Raises:
         NotFound: GALLERY_NOT_FOUND, IDENTITY_NOT_FOUND (also when a version is expected of a missing one).
+        InvalidArgument: EXPIRE_TIME_PAST.
         Conflict: ETAG_MISMATCH.
     """
 
@@ -34,6 +38,11 @@ class PutIdentity(Command[IdentityRecord]):
     allow_missing: bool = False
     expected_version: int | None = None
     update_time_us: int = 0
+    expire_time_us: int | None = None
+
+    def expired(self, planning: Planning) -> Changes | None:
+        """What goes before; see `Command.expired`."""
+        return expired_among(planning, self.gallery, identity_ids=[self.identity_id])
 
     def plan(self, planning: Planning) -> Plan[IdentityRecord]:
         """Decide what to write; see `Command.plan`."""
@@ -48,6 +57,9 @@ class PutIdentity(Command[IdentityRecord]):
             record.display_name = self.display_name
         if self.labels is not None:
             work.replace_labels(record, self.labels)
+        if self.expire_time_us is not None:
+            require_future(self.expire_time_us, planning.now_us, "identity.expire_time")
+            work.set_expire_time(record, self.expire_time_us)
         record.update_time_us = self.update_time_us or planning.now_us
         record.version = planning.revision
         work.journal_identity(self.identity_id, record)

@@ -25,6 +25,7 @@ class UpdateGallery(Command[GalleryRecord]):
     Attributes:
         expected_version: the version last read, or None not to ask.
         update_time_us: 0: the time of the commit.
+        default_time_to_live_us: of faces enrolled from now on; 0: they are kept.
 
     Raises:
         NotFound: GALLERY_NOT_FOUND.
@@ -39,6 +40,7 @@ class UpdateGallery(Command[GalleryRecord]):
     index_policy: IndexPolicyRecord | None = None
     expected_version: int | None = None
     update_time_us: int = 0
+    default_time_to_live_us: int | None = None
 
     def plan(self, planning: Planning) -> Plan[GalleryRecord]:
         """Decide what to write; see `Command.plan`."""
@@ -55,6 +57,8 @@ class UpdateGallery(Command[GalleryRecord]):
             record.enrollment_policy.CopyFrom(self.enrollment_policy)
         if self.index_policy is not None:
             record.index_policy.CopyFrom(self.index_policy)
+        if self.default_time_to_live_us is not None:
+            record.default_time_to_live_us = self.default_time_to_live_us
         record.update_time_us = self.update_time_us or planning.now_us
         record.version = planning.revision
         changes = Changes()

@@ -259,7 +259,7 @@ class ErasureRun:
 
     def _overwrite_vectors(self, cases: list[_Case]) -> None:
         for number in {case.erased.gallery_number for case in cases}:
-            with self.store.view() as view:
+            with self.store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 rows = None if gallery is None else gallery.rows
             if rows is None:

@@ -1,0 +1,191 @@
+"""How long a caller may take to send its message or to take its answer, and how much it may leave lying.
+
+A message that never arrives holds a thread, an answer that is never read holds its bytes. Each is watched, and ended
+when its time is up. While others wait for what it holds, the time is short: a caller that is slow does no harm as long
+as there is room, and cannot shut others out when there is none.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from mien_server.errors import Overloaded
+from mien_server.rpc.clients import Client
+from mien_server.rpc.lanes import Seat, current_seat
+
+__all__ = ["Patience", "PatienceLimits", "Watched"]
+
+LOOK_INTERVAL_S = 0.25
+PARKED_AFTER_S = 0.1
+"""A message that is not there by then may take long: its thread is made up for."""
+HURRIED_S = 1.0
+"""What is left of a caller's time while others wait for what it holds."""
+HURRIED_SINGLE_S = 10.0
+"""The same for a message that is the only one its caller keeps the server waiting for: it is slow, not many."""
+
+
+@dataclass(frozen=True, slots=True)
+class PatienceLimits:
+    """Bounds of what is held for callers.
+
+    Attributes:
+        transfer_time_max_s: in which a message must arrive, and an answer be taken.
+        request_bytes_max: of messages that are being worked on, all callers together; beyond them a caller may hold
+            one at a time.
+        answer_bytes_max: of answers that were not taken; beyond them those that lie longest are given up.
+    """
+
+    transfer_time_max_s: float = 300.0
+    request_bytes_max: int = 512 * 1024 * 1024
+    answer_bytes_max: int = 512 * 1024 * 1024
+
+
+@dataclass(eq=False, slots=True)
+class Watched:
+    """Something that waits for its caller: how many bytes it holds, and how it is ended."""
+
+    client: Client
+    end: Callable[[], object]
+    byte_count: int = 0
+    seat: Seat | None = None
+    since_s: float = field(default_factory=time.monotonic)
+
+
+class Patience:
+    """Watches over slow callers with one thread. Safe for many threads.
+
+    Args:
+        is_pressed: whether calls wait for threads that unfinished messages may hold.
+    """
+
+    def __init__(self, limits: PatienceLimits, is_pressed: Callable[[], bool]) -> None:
+        self._limits = limits
+        self._is_pressed = is_pressed
+        self._lock = threading.Lock()
+        self._arriving: dict[Watched, None] = {}
+        self._answers: dict[Watched, None] = {}
+        self._answer_bytes = 0
+        self._request_bytes: dict[Client, int] = {}
+        self._request_bytes_all = 0
+        self._is_closing = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="mien-patience", daemon=True)
+        self._thread.start()
+
+    @property
+    def request_bytes(self) -> int:
+        """Bytes of messages that are being worked on."""
+        return self._request_bytes_all
+
+    @property
+    def answer_bytes(self) -> int:
+        """Bytes of answers that were not taken yet."""
+        return self._answer_bytes
+
+    def close(self) -> None:
+        """End the thread."""
+        self._is_closing.set()
+        self._thread.join()
+
+    @contextmanager
+    def arriving(self, client: Client, end: Callable[[], object]) -> Iterator[None]:
+        """Around the wait for a message; `end` ends it when it takes too long."""
+        watched = Watched(client, end, seat=current_seat())
+        with self._lock:
+            self._arriving[watched] = None
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._arriving.pop(watched, None)
+                if watched.seat is not None and watched.seat.is_parked:
+                    watched.seat.resume()
+
+    def require_room(self, client: Client) -> None:
+        """Refuse a further message while too much is being worked on, unless it is the caller's only one.
+
+        Raises:
+            Overloaded: REQUEST_BYTES_FULL.
+        """
+        if self.has_room(client):
+            return
+        raise Overloaded(
+            f"requests of {self._request_bytes_all:,} bytes are being worked on, more than server.request_bytes_max = "
+            f"{self._limits.request_bytes_max:,}; call again after the time in RetryInfo, or send fewer at once",
+            reason="REQUEST_BYTES_FULL",
+            metadata={"maximum": str(self._limits.request_bytes_max)},
+        )
+
+    def has_room(self, client: Client) -> bool:
+        """Whether another message of this caller may be read."""
+        return self._request_bytes_all < self._limits.request_bytes_max or client not in self._request_bytes
+
+    def hold(self, client: Client, byte_count: int) -> None:
+        """Count a message of at least one byte that has arrived; `release` must follow."""
+        with self._lock:
+            self._request_bytes[client] = self._request_bytes.get(client, 0) + byte_count
+            self._request_bytes_all += byte_count
+
+    def release(self, client: Client, byte_count: int) -> None:
+        """The message is done with."""
+        with self._lock:
+            left = self._request_bytes[client] - byte_count
+            if left:
+                self._request_bytes[client] = left
+            else:
+                del self._request_bytes[client]
+            self._request_bytes_all -= byte_count
+
+    def answering(self, client: Client, byte_count: int, end: Callable[[], object]) -> Callable[[], None]:
+        """Watch an answer on its way; what is answered must be called when it is gone."""
+        watched = Watched(client, end, byte_count)
+        with self._lock:
+            self._answers[watched] = None
+            self._answer_bytes += byte_count
+
+        def gone() -> None:
+            with self._lock:
+                if watched in self._answers:
+                    del self._answers[watched]
+                    self._answer_bytes -= byte_count
+
+        return gone
+
+    def _watch(self) -> None:
+        while not self._is_closing.wait(LOOK_INTERVAL_S):
+            for watched in self._overdue(time.monotonic()):
+                watched.end()
+
+    def _overdue(self, now_s: float) -> list[Watched]:
+        is_pressed = self._is_pressed()
+        with self._lock:
+            for watched in self._arriving:
+                if watched.seat is not None and now_s - watched.since_s > PARKED_AFTER_S:
+                    watched.seat.park()
+            return [*self._overdue_messages(now_s, is_pressed=is_pressed), *self._overdue_answers(now_s)]
+
+    def _overdue_messages(self, now_s: float, *, is_pressed: bool) -> list[Watched]:
+        longest_s = self._limits.transfer_time_max_s
+        if not is_pressed:
+            return [watched for watched in self._arriving if now_s - watched.since_s > longest_s]
+        counts = Counter(watched.client for watched in self._arriving)
+        return [
+            watched
+            for watched in self._arriving
+            if now_s - watched.since_s > min(longest_s, HURRIED_S if counts[watched.client] > 1 else HURRIED_SINGLE_S)
+        ]
+
+    def _overdue_answers(self, now_s: float) -> list[Watched]:
+        overdue = []
+        excess = self._answer_bytes - self._limits.answer_bytes_max
+        # The oldest come first.
+        for watched in self._answers:
+            age_s = now_s - watched.since_s
+            if age_s > self._limits.transfer_time_max_s or (excess > 0 and age_s > HURRIED_S):
+                overdue.append(watched)
+                excess -= watched.byte_count
+        return overdue

@@ -1,0 +1,68 @@
+"""What has expired and a command names: it is deleted before the command is planned, which then does not find it.
+
+So a person whose time is over can be enrolled again before the sweep has come, as somebody new, and what is written
+never rests on what nobody can see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+from mien_server.records.store_pb2 import GalleryCounts
+from mien_server.storage import keys
+from mien_server.storage.changes import Changes
+from mien_server.storage.commands.base import Planning
+from mien_server.storage.commands.identities import GalleryWork
+from mien_server.storage.expiry import due_entries, first_expiry_us, has_expired
+from mien_server.storage.reading import RecordReader
+
+__all__ = ["counts_left", "expired_among"]
+
+
+def expired_among(
+    planning: Planning,
+    gallery: str,
+    identity_ids: Sequence[str] = (),
+    face_ids: Sequence[str] = (),
+    digests: Iterable[bytes] = (),
+) -> Changes | None:
+    """Deletes those of the identities, with their faces, and of the faces that have expired; None when none has.
+
+    Args:
+        digests: none, or one for each of `identity_ids`: faces of that identity with that digest are named too, the
+            first of several at a time.
+    """
+    records, now_us = planning.records, planning.now_us
+    number = records.gallery_number(gallery)
+    if number is None or first_expiry_us(records.reading, number) > now_us:
+        return None
+    identities = records.identities_by_id(number, dict.fromkeys(identity_ids))
+    gone = [one for one, record in identities.items() if has_expired(record.expire_time_us, now_us)]
+    ordinals = set(records.face_ordinals(number, face_ids).values())
+    digest_keys = [
+        keys.encode_digest_key(number, identities[identity_id].number, digest)
+        for identity_id, digest in zip(identity_ids, digests, strict=False)
+        if identity_id in identities
+    ]
+    ordinals.update(records.digest_ordinals(digest_keys).values())
+    work = GalleryWork(planning, gallery)
+    face_count = work.remove_expired_faces(sorted(ordinals), now_us)
+    work.remove_with_faces(gone)
+    return work.finish() if face_count or gone else None
+
+
+def counts_left(records: RecordReader, gallery_number: int, now_us: int) -> GalleryCounts:
+    """A gallery's counts without what has expired."""
+    counts = records.counts(gallery_number)
+    faces: set[int] = set()
+    for entries in due_entries(records.reading, gallery_number, 0, now_us):
+        due = entries[entries["time_us"] <= now_us]
+        is_face = due["kind"] == keys.EXPIRY_FACE
+        faces.update(due["number"][is_face].tolist())
+        for number in due["number"][~is_face].tolist():
+            faces.update(records.faces_of(gallery_number, number).tolist())
+        counts.identity_count -= int(np.count_nonzero(~is_face))
+    counts.face_count -= len(faces)
+    return counts

@@ -1,0 +1,361 @@
+"""A store with its index, and a model of a few dictionaries that says what every answer must be.
+
+`EngineHistory` is a Hypothesis state machine: whatever is enrolled, renamed, moved, deleted, sealed, rebuilt and
+reopened, in whatever order, exact searches are brute force over the model, and what goes through the index is never the
+right score on the wrong person. It starts on a copy of a store whose gallery has an index already, for training takes a
+second.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shutil
+import tempfile
+import time
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from mien_server.engine import Engine, EngineOptions
+from mien_server.engine.types import (
+    EnrollRows,
+    Filter,
+    GallerySpec,
+    IndexStateKind,
+    PackedEmbeddings,
+    Probes,
+    RequestToken,
+    SearchChoices,
+)
+from mien_server.errors import NotFound
+from mien_server.index import RebuildPolicy
+from mien_server.records.deadline import Deadline
+from mien_server.records.policies import DecisionPolicy
+from tests.unit_rows import Rows, nearest, unit_rows
+
+__all__ = ["EngineHistory"]
+
+GALLERY = "people"
+DIMENSION = 16
+FIRST_FACES = 360
+PER_PERSON = 3
+TAIL_ROWS_MAX = 12
+WAIT_TIME_MAX_S = 90.0
+SIMILARITY_TOLERANCE = 1e-5
+NEVER = Deadline()
+NO_TRAINING = 1e9
+POOL = unit_rows(FIRST_FACES + 4000, DIMENSION, 11)
+"""Row i is the vector of the face "f<i>", whoever it belongs to."""
+
+OPTIONS = EngineOptions(
+    rebuild=RebuildPolicy(
+        flat_bytes_max=1,
+        flat_rows_min=300,
+        tail_rows_max=TAIL_ROWS_MAX,
+        growth_max=NO_TRAINING,
+        measured_growth_max=NO_TRAINING,
+        measure_interval_s=0,
+    ),
+    build_thread_count=1,
+    search_thread_count=1,
+)
+
+# A few of the people of the first store, and some who come later.
+PEOPLE = st.sampled_from(["p0", "p1", "p2", "p3", "ann", "bob", "çem", "d" * 256])
+FACE_CHOICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=5)
+
+
+@dataclass
+class Person:
+    display_name: str = ""
+    labels: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass
+class Model:
+    """What the store must hold: people by id, and the owner of each face by its number."""
+
+    people: dict[str, Person]
+    owners: dict[int, str]
+
+    def faces_of(self, identity_id: str) -> list[int]:
+        return [face for face, owner in self.owners.items() if owner == identity_id]
+
+    def chosen(self, choices: list[int]) -> list[int]:
+        """Some faces that are there, each once."""
+        faces = sorted(self.owners)
+        return sorted({faces[choice % len(faces)] for choice in choices}) if faces else []
+
+    def vectors(self) -> tuple[list[int], Rows]:
+        faces = list(self.owners)
+        return faces, POOL[faces]
+
+
+def first_model() -> Model:
+    owners = {face: f"p{face // PER_PERSON}" for face in range(FIRST_FACES)}
+    return Model({owner: Person() for owner in owners.values()}, owners)
+
+
+def new_folder() -> Path:
+    """In memory where there is such a file system: what a history tests does not depend on how long a disk takes."""
+    memory = Path("/dev/shm")
+    return Path(tempfile.mkdtemp(prefix="mien-history-", dir=memory if os.access(memory, os.W_OK) else None))
+
+
+@cache
+def first_store() -> Path:
+    """A closed store with an index of the first faces; made once a process."""
+    path = new_folder() / "store"
+    atexit.register(shutil.rmtree, path.parent)
+    with Engine.open(path, OPTIONS) as engine:
+        engine.galleries.create(GallerySpec(GALLERY, precomputed_name="m", precomputed_dimension=DIMENSION), None)
+        owners = first_model().owners
+        enroll(engine, list(owners), list(owners.values()), None)
+        wait_until_sealed(engine)
+    return path
+
+
+def face_name(face: int) -> str:
+    return f"f{face}"
+
+
+def packed(vectors: Rows) -> PackedEmbeddings:
+    return PackedEmbeddings(vectors.tobytes(), DIMENSION, len(vectors))
+
+
+def enroll(engine: Engine, faces: list[int], owners: list[str], request: RequestToken | None) -> int:
+    """Enrol faces; answers with how many were new."""
+    names = [face_name(face) for face in faces]
+    answer = engine.enrollment.enroll_rows(
+        EnrollRows(GALLERY, packed(POOL[faces]), owners, face_ids=names, request=request), NEVER
+    )
+    assert not answer.errors
+    assert list(answer.face_ids) == names
+    return answer.enrolled_count
+
+
+def wait_until_sealed(engine: Engine) -> None:
+    end_s = time.monotonic() + WAIT_TIME_MAX_S
+    while True:
+        state = engine.galleries.get(GALLERY)[0].index_state
+        if state.kind is IndexStateKind.READY and state.tail_rows <= TAIL_ROWS_MAX:
+            return
+        assert time.monotonic() < end_s, state
+        time.sleep(0.005)
+
+
+class EngineHistory(RuleBasedStateMachine):
+    """See the module."""
+
+    @initialize()
+    def start(self) -> None:
+        self.folder = new_folder()
+        self.path = Path(shutil.copytree(first_store(), self.folder / "store"))
+        self.engine = Engine.open(self.path, OPTIONS)
+        self.model = first_model()
+        self.next_face = FIRST_FACES
+        self.request_count = 0
+        self.builds_left = 1
+
+    def teardown(self) -> None:
+        if hasattr(self, "engine"):
+            self.check()
+            self.engine.close()
+            shutil.rmtree(self.folder)
+
+    # --- writes -------------------------------------------------------------------------------------------------
+
+    @rule(owners=st.lists(PEOPLE, min_size=1, max_size=9), is_repeated=st.booleans())
+    def enroll(self, owners: list[str], is_repeated: bool) -> None:
+        faces = list(range(self.next_face, self.next_face + len(owners)))
+        self.next_face += len(owners)
+        request = self.new_request()
+        assert enroll(self.engine, faces, owners, request) == len(faces)
+        self.model.owners.update(zip(faces, owners, strict=True))
+        for owner in owners:
+            self.model.people.setdefault(owner, Person())
+        if is_repeated:
+            assert enroll(self.engine, faces, owners, request) == len(faces), "a replay has its first answer"
+            assert enroll(self.engine, faces, owners, self.new_request()) == 0, "the same faces again are duplicates"
+
+    @rule(identity_id=PEOPLE, name=st.sampled_from(["", "Ann", "Zoë"]), team=st.sampled_from(["", "red", "blue"]))
+    def describe(self, identity_id: str, name: str, team: str) -> None:
+        labels = {"team": team} if team else {}
+        self.engine.identities.update(GALLERY, identity_id, display_name=name, labels=labels, allow_missing=True)
+        self.model.people[identity_id] = Person(name, labels)
+
+    @rule(choices=FACE_CHOICES, receiver=PEOPLE, deletes_emptied=st.booleans())
+    def move_faces(self, choices: list[int], receiver: str, deletes_emptied: bool) -> None:
+        faces = self.model.chosen(choices)
+        moved = [face for face in faces if self.model.owners[face] != receiver]
+        sources = {self.model.owners[face] for face in moved}
+        names = [face_name(face) for face in faces]
+        if not faces:
+            return
+        answer = self.engine.faces.move(GALLERY, names, receiver, delete_emptied_identities=deletes_emptied)
+        assert answer.face_count == len(moved)
+        if moved:
+            self.model.people.setdefault(receiver, Person())
+        self.model.owners.update(dict.fromkeys(moved, receiver))
+        self.drop_emptied(sources, answer.emptied_identity_ids, deletes=deletes_emptied)
+
+    @rule(choices=FACE_CHOICES, deletes_emptied=st.booleans())
+    def delete_faces(self, choices: list[int], deletes_emptied: bool) -> None:
+        faces = self.model.chosen(choices)
+        if not faces:
+            return
+        names = [face_name(face) for face in faces]
+        answer = self.engine.faces.delete(GALLERY, names, delete_emptied_identities=deletes_emptied)
+        assert answer.face_count == len(faces)
+        sources = {self.model.owners.pop(face) for face in faces}
+        self.drop_emptied(sources, answer.emptied_identity_ids, deletes=deletes_emptied)
+
+    @rule(identity_id=PEOPLE)
+    def delete_identity(self, identity_id: str) -> None:
+        if identity_id not in self.model.people:
+            with pytest.raises(NotFound, match=r"no identity") as refused:
+                self.engine.identities.delete(GALLERY, identity_id)
+            assert refused.value.reason == "IDENTITY_NOT_FOUND"
+            return
+        gone = self.model.faces_of(identity_id)
+        assert self.engine.identities.delete(GALLERY, identity_id).face_count == len(gone)
+        self.forget(identity_id)
+
+    @rule(share=st.integers(2, 6))
+    def delete_many(self, share: int) -> None:
+        """Enough that the dead are dropped from the index."""
+        faces = sorted(self.model.owners)[::share]
+        if not faces:
+            return
+        names = [face_name(face) for face in faces]
+        assert self.engine.faces.delete(GALLERY, names).face_count == len(faces)
+        for face in faces:
+            del self.model.owners[face]
+
+    # --- the index ----------------------------------------------------------------------------------------------
+
+    @rule()
+    def wait_for_sealing(self) -> None:
+        if self.engine.galleries.get(GALLERY)[0].index_state.kind is IndexStateKind.READY:
+            wait_until_sealed(self.engine)
+
+    @precondition(lambda self: self.builds_left > 0)
+    @rule(waits=st.booleans())
+    def rebuild(self, waits: bool) -> None:
+        self.builds_left -= 1
+        operation = self.engine.operations.rebuild_index(GALLERY)
+        if waits:
+            self.engine.operations.wait(operation.name, WAIT_TIME_MAX_S, NEVER)
+
+    @rule()
+    def reopen(self) -> None:
+        self.check()
+        self.engine.close()
+        self.engine = Engine.open(self.path, OPTIONS)
+        self.check()
+
+    # --- answers ------------------------------------------------------------------------------------------------
+
+    @rule(choice=st.integers(0, 10**6), k=st.sampled_from([1, 3, 20]), exact=st.booleans(), is_known=st.booleans())
+    def search(self, choice: int, k: int, exact: bool, is_known: bool) -> None:
+        faces, vectors = self.model.vectors()
+        pool = faces if is_known and faces else range(len(POOL))
+        probe = POOL[[pool[choice % len(pool)]]]
+        choices = SearchChoices(exact=exact, explain=True)
+        answer = self.engine.recognition.search(
+            GALLERY, Probes(embeddings=packed(probe)), k=k, choices=choices, deadline=NEVER
+        )
+        found = [int(face_id[1:]) for face_id in answer.face_ids]
+        assert len(found) == len(set(found)) == min(k, len(faces))
+        owners = [answer.identity_ids[index] for index in answer.identity_indexes]
+        assert owners == [self.model.owners[face] for face in found], "the right score on the wrong person"
+        assert np.allclose(answer.similarities, POOL[found] @ probe[0], atol=SIMILARITY_TOLERANCE)
+        if exact and faces:
+            wanted, similarities = nearest(vectors, probe, min(k, len(faces)))
+            assert np.allclose(answer.similarities, similarities[0], atol=SIMILARITY_TOLERANCE)
+            assert found == [faces[place] for place in wanted[0]]
+
+    @rule(choice=st.integers(0, 10**6), exact=st.booleans())
+    def identify(self, choice: int, exact: bool) -> None:
+        """A probe that is somebody's very face is that person; one of nobody's is unknown."""
+        face = choice % len(POOL)
+        answer = self.engine.recognition.identify(
+            GALLERY,
+            Probes(embeddings=packed(POOL[[face]])),
+            choices=SearchChoices(exact=exact),
+            policy=DecisionPolicy(similarity=1 - SIMILARITY_TOLERANCE),
+            deadline=NEVER,
+        )
+        [found] = answer.embeddings
+        owner = self.model.owners.get(face)
+        if found.is_match:
+            best = found.candidates[0]
+            assert (best.identity_id, best.display_name) == (owner, self.model.people[best.identity_id].display_name)
+            assert dict(best.labels) == self.model.people[best.identity_id].labels
+        elif exact:
+            assert owner is None, "a face that is there is not found"
+
+    @rule(choice=st.integers(0, 10**6), team=st.sampled_from(["red", "blue", "green"]))
+    def search_filtered(self, choice: int, team: str) -> None:
+        probe = POOL[[choice % len(POOL)]]
+        answer = self.engine.recognition.search(
+            GALLERY,
+            Probes(embeddings=packed(probe)),
+            k=4,
+            choices=SearchChoices(filter=Filter(identity_labels={"team": team}), explain=True),
+            deadline=NEVER,
+        )
+        people = self.model.people
+        faces = [face for face, owner in self.model.owners.items() if people[owner].labels.get("team") == team]
+        found = [int(face_id[1:]) for face_id in answer.face_ids]
+        assert set(found) <= set(faces)
+        assert len(found) == min(4, len(faces))
+        assert answer.explanation is not None
+        assert answer.explanation.matching_faces == len(faces)
+
+    @invariant()
+    def counts_are_exact(self) -> None:
+        info, _ = self.engine.galleries.get(GALLERY)
+        assert (info.face_count, info.identity_count) == (len(self.model.owners), len(self.model.people))
+
+    # --- the rest -----------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Everything is there, nothing else is, and the store does not contradict itself."""
+        faces, after = {}, -1
+        while True:
+            page = self.engine.faces.list(GALLERY, after=after, limit=500, include_embedding=True)
+            faces |= {int(face.id[1:]): face for face in page.faces}
+            if (after := page.next_after) < 0:
+                break
+        assert {face: info.identity_id for face, info in faces.items()} == self.model.owners
+        for face, info in faces.items():
+            assert info.embedding is not None
+            assert np.array_equal(info.embedding, POOL[face])
+        people = self.engine.identities.list(GALLERY, Filter(), "", 1000).identities
+        assert {one.id: (one.display_name, dict(one.labels)) for one in people} == {
+            identity_id: (person.display_name, person.labels) for identity_id, person in self.model.people.items()
+        }
+        with self.engine._context.store.view() as view:
+            assert view.check() == []
+
+    def new_request(self) -> RequestToken:
+        self.request_count += 1
+        return RequestToken(f"request-{self.request_count}", b"f" * 32)
+
+    def drop_emptied(self, sources: set[str], told: tuple[str, ...], *, deletes: bool) -> None:
+        emptied = sorted((one for one in sources if not self.model.faces_of(one)), key=str.encode)
+        assert list(told) == emptied
+        for identity_id in emptied if deletes else []:
+            self.forget(identity_id)
+
+    def forget(self, identity_id: str) -> None:
+        for face in self.model.faces_of(identity_id):
+            del self.model.owners[face]
+        del self.model.people[identity_id]
