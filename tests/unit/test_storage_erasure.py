@@ -35,7 +35,8 @@ from mien_server.storage.erasure import scanning
 from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
 from mien_server.storage.erasure.scanning import scan_folder
 from mien_server.storage.values import decode_face
-from tests.storage_support import create, enroll, open_store, rows
+from tests.snapshot_support import restored_state, state_of, take
+from tests.storage_support import create, enroll, open_store, rows, vector
 
 ADA, BOB = "ada-lovelace", "bob-the-builder"
 
@@ -99,6 +100,37 @@ def test_a_journal_without_somebody_still_says_what_became_of_every_row(store_pa
     assert traces(store_path, b"ada-lovelace", b"Ada the Second", b"bob-2-of-ada", b"picture 3") == []
     assert traces(store_path, b"bob-1") == ["data.mdb"]
     assert traces(store_path, b"ada-2-of-bob") == ["data.mdb"], "it was given to somebody else"
+
+
+def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:
+    """From a snapshot taken before the person came, every revision is made again without a name; from one that holds
+    them, too, with what it holds. What everybody else was at the last revision is the same.
+    """
+    snapshots = tmp_path / "snapshots"
+    with open_store(tmp_path / "store") as store:
+        gallery = create(store)
+        before = take(store, snapshots).manifest
+        enroll(
+            store, rows(gallery, [(ADA, "ada-1", 1), (BOB, "bob-1", 2)], seeds={ADA: IdentitySeed("Ada", {"x": "y"})})
+        )
+        holding = take(store, snapshots).manifest
+        enroll(store, rows(gallery, [(BOB, "bob-2-of-ada", 3), (ADA, "ada-2-of-bob", 4)]))
+        store.write(PutIdentity("people", ADA, display_name="Ada the Second"))
+        store.write(MoveFaces("people", ["bob-2-of-ada"], ADA))
+        store.write(MoveFaces("people", ["ada-2-of-bob"], BOB))
+        store.write(DeleteFaces("people", ["ada-1"]))
+        erase(store, ADA)
+        last, state = store.revision, state_of(store)
+        source = str(take(store, snapshots, is_full=True).manifest.name)
+    for start in (before, holding):
+        for revision in range(start.revision + 1, last + 1):
+            target = tmp_path / f"{start.revision}-{revision}"
+            made = restored_state(snapshots, start.name, target, revision, str(snapshots / source))
+            if start is before:
+                assert traces(target, ADA.encode(), b"Ada the Second", b"bob-2-of-ada", vector(1).tobytes()) == []
+        assert {name: made[name] for name in ("identities", "faces", "face_ids", "people")} == {
+            name: state[name] for name in ("identities", "faces", "face_ids", "people")
+        }
 
 
 def test_redacting_twice_changes_nothing_more() -> None:

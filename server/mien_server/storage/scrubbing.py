@@ -18,10 +18,12 @@ read rests on LMDB's format: the pages of a commit are added up first, and nothi
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import mmap
 import os
 import re
+import struct
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
@@ -48,11 +50,14 @@ SLICE_PAGES = 4096
 
 # A value that fills a page behind its header, and so leaves nothing of what the memory held.
 _HEADER_BYTES = 16
+_OVERFLOW = 0x04
 _FILLER = b"\xa5"
 _WIPES = 2
 # LMDB begins to write within the transaction beyond 131,071 changed pages.
 _WIPED_PAGES_MAX = 120_000
 _WIPED_PAGES_MIN = 1024
+# So many new pages one after the other: a used one may by chance end in zeros.
+_NEW_PAGES_MIN = 256
 # A changed key changes its leaf, and at times makes another by splitting it.
 _PAGES_PER_KEY = 2
 _META_READS_MAX = 8
@@ -90,28 +95,42 @@ class Scrubber:
     def __init__(self, records: OpenedRecords) -> None:
         self._records = records
         self._path = Path(records.environment.path()) / "data.mdb"
+        self._buffer_pages = 0
 
-    def wipe_buffers(self) -> None:
-        """Fill the memory that LMDB will write from. On the writer thread.
+    def wipe_buffers(self) -> int:
+        """Fill the memory that LMDB will write from, and answer with its pages. On the writer thread.
 
-        How much that is, LMDB does not say: as many pages as its largest transaction changed. No transaction changes
-        more pages than two for each key, or than there are.
+        LMDB does not say how much it is: as much as its largest transaction changed, which is two pages for each key at
+        most, and it never gets less. Memory that it has taken anew is zeros, and it does that once there is no other:
+        so it is filled until zeros come, unless no commit since the last time can have added to what was filled then.
         """
         page_bytes = int(self._records.environment.stat()["psize"])
-        page_count = int(self._records.environment.info()["last_pgno"]) + 1
-        changed = _WIPED_PAGES_MIN + _PAGES_PER_KEY * self._records.upkeep.changed_keys_max
-        count = min(page_count + _WIPED_PAGES_MIN, changed, _WIPED_PAGES_MAX)
-        value = _FILLER * (page_bytes - _HEADER_BYTES)
+        changed = min(_WIPED_PAGES_MIN + _PAGES_PER_KEY * self._records.upkeep.changed_keys_max, _WIPED_PAGES_MAX)
         # The pages of the tree above the values are not filled. They come last in the next transaction's turn.
-        for _ in range(_WIPES):
-            transaction = self._records.environment.begin(write=True)
-            try:
-                with transaction.cursor(self._records.handles[Database.ERASURES]) as cursor:
-                    for number in range(count):
-                        # Behind every key that there is: names of erasures are text.
-                        cursor.put(b"\xff%07d" % number, value, append=True)
-            finally:
-                transaction.abort()
+        counts = [self._wiped(page_bytes, max(changed, self._buffer_pages)) for _ in range(_WIPES)]
+        self._buffer_pages = max(counts)
+        self._records.upkeep.changed_keys_max = 0
+        return self._buffer_pages
+
+    def _wiped(self, page_bytes: int, count_max: int) -> int:
+        short, whole = (_FILLER * length for length in (page_bytes // 2, page_bytes - _HEADER_BYTES))
+        handle = self._records.handles[Database.ERASURES]
+        new_count = 0
+        transaction = self._records.environment.begin(write=True, buffers=True)
+        try:
+            for number in range(count_max):
+                # Behind every key that there is: names of erasures are text.
+                key = b"\xff%07d" % number
+                transaction.put(key, short, db=handle, append=True)
+                value = transaction.get(key, db=handle)
+                assert value is not None
+                new_count = new_count + 1 if _is_new(value, page_bytes) else 0
+                transaction.put(key, whole, db=handle)
+                if new_count >= _NEW_PAGES_MIN:
+                    return number + 1
+            return count_max
+        finally:
+            transaction.abort()
 
     def stale_separators(self, database: Database, is_wanted: Callable[[bytes], bool]) -> list[Range]:
         """Where a key that was deleted still parts the tree of a database, of wanted keys. On any thread.
@@ -207,6 +226,19 @@ class Scrubber:
                 yield file, meta, transaction
                 return
         raise Unavailable("commits come too fast to pin one; it is tried again", reason="STORAGE_READ_FAILED")
+
+
+def _is_new(value: memoryview, page_bytes: int) -> bool:
+    """Whether the page of a value that fills half of it was zeros before: what lies behind the value still is.
+
+    The value begins behind the header of a page of its own, so that the whole page may be read.
+    """
+    address = np.frombuffer(value, dtype=np.uint8).ctypes.data
+    _, _, flags, count = struct.unpack("<QHHI", ctypes.string_at(address - _HEADER_BYTES, _HEADER_BYTES))
+    if not flags & _OVERFLOW or count != 1:
+        return False
+    behind = page_bytes - _HEADER_BYTES - len(value)
+    return ctypes.string_at(address + len(value), behind) == bytes(behind)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ class Upkeep:
     """The queue. Safe for many threads; `do_one` is the writer's alone.
 
     Attributes:
-        changed_keys_max: keys that the largest commit so far changed.
+        changed_keys_max: keys that the largest commit changed since LMDB's buffers were wiped.
     """
 
     def __init__(self) -> None:

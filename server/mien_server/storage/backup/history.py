@@ -214,7 +214,7 @@ def reach_of(base: RecordReader, history: History) -> Reach:
             return Reach(
                 alone, f"the journal of {history.where} no longer has revision {start}, to which it must reach"
             )
-        if theirs != ours:
+        if ours is None or _time_us(theirs) != _time_us(ours):
             raise PreconditionFailed(
                 f"{history.where}: its revision {start} is not that of the snapshot; one of them was restored and "
                 "written to since. Give a state that came after the snapshot",
@@ -265,3 +265,8 @@ def _runs(first: int, last: int, lost: set[int]) -> tuple[tuple[int, int], ...]:
         else:
             runs.append((revision, revision))
     return tuple(runs)
+
+
+def _time_us(entry: bytes) -> int:
+    """When an entry was committed: the rest of it may be without somebody who was erased since."""
+    return JournalEntry.FromString(entry).time_us
