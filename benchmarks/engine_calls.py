@@ -54,10 +54,15 @@ def search(engine: Engine, probes: Probes, *, explain: bool = False) -> Neighbor
 
 
 def identify(
-    engine: Engine, probes: Probes, *, explain: bool = False, policy: DecisionPolicy | None = None
+    engine: Engine,
+    probes: Probes,
+    *,
+    explain: bool = False,
+    policy: DecisionPolicy | None = None,
+    recall_target: float | None = None,
 ) -> IdentificationAnswer:
-    """Candidates and decisions, hydrated, at the default effort; by the gallery's policy where none is given."""
-    choices = SearchChoices(explain=explain)
+    """Candidates and decisions, hydrated; at the default effort and by the gallery's policy where none is given."""
+    choices = SearchChoices(explain=explain, recall_target=recall_target)
     return engine.recognition.identify(
         GALLERY, probes, candidate_count=CANDIDATES, choices=choices, policy=policy, deadline=Deadline()
     )

@@ -1,9 +1,9 @@
 """A store with its index, and a model of a few dictionaries that says what every answer must be.
 
-`EngineHistory` is a Hypothesis state machine: whatever is enrolled, renamed, moved, deleted, sealed, rebuilt and
-reopened, in whatever order, exact searches are brute force over the model, and what goes through the index is never the
-right score on the wrong person. It starts on a copy of a store whose gallery has an index already, for training takes a
-second.
+`EngineHistory` is a Hypothesis state machine: whatever is enrolled, renamed, moved, deleted, erased, expired, swept,
+sealed, rebuilt, reopened, saved and restored, to the revision saved or any later one, in whatever order, exact searches
+are brute force over the model, and what goes through the index is never the right score on the wrong person. It starts
+on a copy of a store whose gallery has an index already, for training takes a second. Time is what the rules make it.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ import os
 import shutil
 import tempfile
 import time
-from dataclasses import dataclass, field
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 
@@ -28,15 +29,18 @@ from mien_server.engine.types import (
     Filter,
     GallerySpec,
     IndexStateKind,
+    OperationState,
     PackedEmbeddings,
     Probes,
     RequestToken,
     SearchChoices,
 )
-from mien_server.errors import NotFound
+from mien_server.errors import NotFound, PreconditionFailed
 from mien_server.index import RebuildPolicy
 from mien_server.records.deadline import Deadline
 from mien_server.records.policies import DecisionPolicy
+from mien_server.storage import StoreOptions
+from mien_server.storage.backup import Restored, RestoreRequest, open_place, restore
 from tests.unit_rows import Rows, nearest, unit_rows
 
 __all__ = ["EngineHistory"]
@@ -50,6 +54,8 @@ WAIT_TIME_MAX_S = 90.0
 SIMILARITY_TOLERANCE = 1e-5
 NEVER = Deadline()
 NO_TRAINING = 1e9
+NEVER_SWEPT_S = 1e6
+HOUR_US = 3_600_000_000
 POOL = unit_rows(FIRST_FACES + 4000, DIMENSION, 11)
 """Row i is the vector of the face "f<i>", whoever it belongs to."""
 
@@ -64,10 +70,14 @@ OPTIONS = EngineOptions(
     ),
     build_thread_count=1,
     search_thread_count=1,
+    # Once when a store is opened; then by the rules.
+    sweep_interval_s=NEVER_SWEPT_S,
 )
 
 # A few of the people of the first store, and some who come later.
 PEOPLE = st.sampled_from(["p0", "p1", "p2", "p3", "ann", "bob", "çem", "d" * 256])
+LIVES_US = st.sampled_from([0, 0, 0, HOUR_US, 3 * HOUR_US, 10 * HOUR_US])
+"""How long somebody or a face is kept; 0: for ever."""
 FACE_CHOICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=5)
 
 
@@ -75,14 +85,34 @@ FACE_CHOICES = st.lists(st.integers(0, 10**6), min_size=1, max_size=5)
 class Person:
     display_name: str = ""
     labels: dict[str, str] = field(default_factory=dict)
+    expire_time_us: int = 0
 
 
 @dataclass
 class Model:
-    """What the store must hold: people by id, and the owner of each face by its number."""
+    """What the store must show: people by id, the owner of each face by its number, and when those expire that do."""
 
     people: dict[str, Person]
     owners: dict[int, str]
+    expire_times_us: dict[int, int] = field(default_factory=dict)
+
+    def pass_time(self, now_us: int) -> None:
+        """Forget what has expired."""
+        for identity_id, person in list(self.people.items()):
+            if 0 < person.expire_time_us <= now_us:
+                self.forget(identity_id)
+        for face, time_us in list(self.expire_times_us.items()):
+            if time_us <= now_us:
+                self.forget_face(face)
+
+    def forget(self, identity_id: str) -> None:
+        for face in self.faces_of(identity_id):
+            self.forget_face(face)
+        del self.people[identity_id]
+
+    def forget_face(self, face: int) -> None:
+        del self.owners[face]
+        self.expire_times_us.pop(face, None)
 
     def faces_of(self, identity_id: str) -> list[int]:
         return [face for face, owner in self.owners.items() if owner == identity_id]
@@ -129,11 +159,21 @@ def packed(vectors: Rows) -> PackedEmbeddings:
     return PackedEmbeddings(vectors.tobytes(), DIMENSION, len(vectors))
 
 
-def enroll(engine: Engine, faces: list[int], owners: list[str], request: RequestToken | None) -> int:
+def enroll(
+    engine: Engine, faces: list[int], owners: list[str], request: RequestToken | None, expire_time_us: int = 0
+) -> int:
     """Enrol faces; answers with how many were new."""
     names = [face_name(face) for face in faces]
     answer = engine.enrollment.enroll_rows(
-        EnrollRows(GALLERY, packed(POOL[faces]), owners, face_ids=names, request=request), NEVER
+        EnrollRows(
+            GALLERY,
+            packed(POOL[faces]),
+            owners,
+            face_ids=names,
+            request=request,
+            expire_times_us=[expire_time_us] * len(faces) if expire_time_us else (),
+        ),
+        NEVER,
     )
     assert not answer.errors
     assert list(answer.face_ids) == names
@@ -150,6 +190,20 @@ def wait_until_sealed(engine: Engine) -> None:
         time.sleep(0.005)
 
 
+def restored(request: RestoreRequest) -> Restored | None:
+    """What `restore` made; None when it refused because the revision cannot be reached."""
+    try:
+        return restore(request, watch)
+    except PreconditionFailed as refused:
+        if refused.reason != "REVISION_NOT_REACHABLE":
+            raise
+        return None
+
+
+def watch(fraction: float, stage: str) -> None:
+    assert 0.0 <= fraction <= 1.0, stage
+
+
 class EngineHistory(RuleBasedStateMachine):
     """See the module."""
 
@@ -157,8 +211,18 @@ class EngineHistory(RuleBasedStateMachine):
     def start(self) -> None:
         self.folder = new_folder()
         self.path = Path(shutil.copytree(first_store(), self.folder / "store"))
-        self.engine = Engine.open(self.path, OPTIONS)
+        self.saved_to = self.folder / "saved"
+        self.saved_to.mkdir()
+        self.now_us = time.time_ns() // 1000
+        self.options = replace(
+            OPTIONS, store=StoreOptions(clock_us=lambda: self.now_us), snapshot_destinations=(str(self.saved_to),)
+        )
+        self.engine = Engine.open(self.path, self.options)
         self.model = first_model()
+        self.models: dict[int, Model] = {}
+        self.saved: dict[str, int] = {}
+        self.erased_count = 0
+        self.saves_left = 3
         self.next_face = FIRST_FACES
         self.request_count = 0
         self.builds_left = 1
@@ -171,24 +235,34 @@ class EngineHistory(RuleBasedStateMachine):
 
     # --- writes -------------------------------------------------------------------------------------------------
 
-    @rule(owners=st.lists(PEOPLE, min_size=1, max_size=9), is_repeated=st.booleans())
-    def enroll(self, owners: list[str], is_repeated: bool) -> None:
+    @rule(owners=st.lists(PEOPLE, min_size=1, max_size=9), is_repeated=st.booleans(), life_us=LIVES_US)
+    def enroll(self, owners: list[str], is_repeated: bool, life_us: int) -> None:
         faces = list(range(self.next_face, self.next_face + len(owners)))
         self.next_face += len(owners)
-        request = self.new_request()
-        assert enroll(self.engine, faces, owners, request) == len(faces)
+        request, expire_time_us = self.new_request(), self.now_us + life_us if life_us else 0
+        assert enroll(self.engine, faces, owners, request, expire_time_us) == len(faces)
+        self.model.expire_times_us |= dict.fromkeys(faces, expire_time_us) if expire_time_us else {}
         self.model.owners.update(zip(faces, owners, strict=True))
         for owner in owners:
             self.model.people.setdefault(owner, Person())
         if is_repeated:
-            assert enroll(self.engine, faces, owners, request) == len(faces), "a replay has its first answer"
+            assert enroll(self.engine, faces, owners, request, expire_time_us) == len(faces), (
+                "a replay has its first answer"
+            )
             assert enroll(self.engine, faces, owners, self.new_request()) == 0, "the same faces again are duplicates"
 
-    @rule(identity_id=PEOPLE, name=st.sampled_from(["", "Ann", "Zoë"]), team=st.sampled_from(["", "red", "blue"]))
-    def describe(self, identity_id: str, name: str, team: str) -> None:
-        labels = {"team": team} if team else {}
-        self.engine.identities.update(GALLERY, identity_id, display_name=name, labels=labels, allow_missing=True)
-        self.model.people[identity_id] = Person(name, labels)
+    @rule(
+        identity_id=PEOPLE,
+        name=st.sampled_from(["", "Ann", "Zoë"]),
+        team=st.sampled_from(["", "red", "blue"]),
+        life_us=LIVES_US,
+    )
+    def describe(self, identity_id: str, name: str, team: str, life_us: int) -> None:
+        labels, expire_time_us = {"team": team} if team else {}, self.now_us + life_us if life_us else 0
+        self.engine.identities.update(
+            GALLERY, identity_id, display_name=name, labels=labels, expire_time_us=expire_time_us, allow_missing=True
+        )
+        self.model.people[identity_id] = Person(name, labels, expire_time_us)
 
     @rule(choices=FACE_CHOICES, receiver=PEOPLE, deletes_emptied=st.booleans())
     def move_faces(self, choices: list[int], receiver: str, deletes_emptied: bool) -> None:
@@ -213,7 +287,9 @@ class EngineHistory(RuleBasedStateMachine):
         names = [face_name(face) for face in faces]
         answer = self.engine.faces.delete(GALLERY, names, delete_emptied_identities=deletes_emptied)
         assert answer.face_count == len(faces)
-        sources = {self.model.owners.pop(face) for face in faces}
+        sources = {self.model.owners[face] for face in faces}
+        for face in faces:
+            self.model.forget_face(face)
         self.drop_emptied(sources, answer.emptied_identity_ids, deletes=deletes_emptied)
 
     @rule(identity_id=PEOPLE)
@@ -225,7 +301,82 @@ class EngineHistory(RuleBasedStateMachine):
             return
         gone = self.model.faces_of(identity_id)
         assert self.engine.identities.delete(GALLERY, identity_id).face_count == len(gone)
-        self.forget(identity_id)
+        self.model.forget(identity_id)
+
+    @rule(identity_id=PEOPLE, waits=st.booleans())
+    def erase(self, identity_id: str, waits: bool) -> None:
+        """Gone at once; waiting, nothing of them is in any file."""
+        if identity_id not in self.model.people:
+            with pytest.raises(NotFound) as refused:
+                self.engine.erasures.erase(GALLERY, identity_id)
+            assert refused.value.reason == "IDENTITY_NOT_FOUND"
+            return
+        rows = [POOL[face].tobytes() for face in self.model.faces_of(identity_id)]
+        operation, _ = self.engine.erasures.erase(GALLERY, identity_id)
+        self.model.forget(identity_id)
+        self.erased_count += 1
+        if waits:
+            ended = self.engine.operations.wait(operation.name, WAIT_TIME_MAX_S, NEVER)
+            assert ended.state is OperationState.SUCCEEDED, ended
+            files = [path.read_bytes() for path in self.path.rglob("*") if path.is_file()]
+            assert not any(row in file for row in rows for file in files)
+
+    # --- time ---------------------------------------------------------------------------------------------------
+
+    @rule(hours=st.integers(1, 4), sweeps=st.booleans())
+    def pass_time(self, hours: int, sweeps: bool) -> None:
+        self.now_us += hours * HOUR_US
+        self.model.pass_time(self.now_us)
+        if sweeps:
+            self.engine.sweeper.sweep()
+
+    # --- snapshots ----------------------------------------------------------------------------------------------
+
+    @precondition(lambda self: self.saves_left > 0)
+    @rule()
+    def save(self) -> None:
+        self.saves_left -= 1
+        name = self.engine.snapshots.start("", None, is_verified=True, is_full=False)
+        ended = self.engine.operations.wait(name, WAIT_TIME_MAX_S, NEVER)
+        assert ended.state is OperationState.SUCCEEDED, ended
+        assert ended.result_snapshot is not None
+        self.saved[ended.result_snapshot.name] = ended.result_snapshot.revision
+        self.models[ended.result_snapshot.revision] = deepcopy(self.model)
+
+    @precondition(lambda self: bool(self.saved))
+    @rule(choice=st.integers(0, 10**6), is_later=st.booleans())
+    def restore(self, choice: int, is_later: bool) -> None:
+        """To what was saved; or, by the journal of the store that is there, to any later revision."""
+        self.check()
+        names = sorted(self.saved)
+        name = names[choice % len(names)]
+        first = self.saved[name]
+        later = sorted(revision for revision in self.models if revision > first) if is_later else []
+        revision = later[choice % len(later)] if later else first
+        self.engine.close()
+        request = RestoreRequest(
+            open_place(str(self.saved_to)),
+            name,
+            self.path,
+            to_revision=revision if later else None,
+            options=self.options.store,
+        )
+        made = restored(request)
+        if made is None:
+            # The vectors of erased faces are gone, and later revisions with them.
+            assert later
+            assert self.erased_count
+        else:
+            assert made.revision == revision
+            assert made.kept is not None
+            shutil.rmtree(made.kept)
+            self.model = deepcopy(self.models[revision])
+            # What was saved after it is of another history.
+            self.saved = {one: at for one, at in self.saved.items() if at <= revision}
+            self.models = {at: model for at, model in self.models.items() if at <= revision}
+        self.engine = Engine.open(self.path, self.options)
+        self.model.pass_time(self.now_us)
+        self.check()
 
     @rule(share=st.integers(2, 6))
     def delete_many(self, share: int) -> None:
@@ -236,7 +387,7 @@ class EngineHistory(RuleBasedStateMachine):
         names = [face_name(face) for face in faces]
         assert self.engine.faces.delete(GALLERY, names).face_count == len(faces)
         for face in faces:
-            del self.model.owners[face]
+            self.model.forget_face(face)
 
     # --- the index ----------------------------------------------------------------------------------------------
 
@@ -257,7 +408,7 @@ class EngineHistory(RuleBasedStateMachine):
     def reopen(self) -> None:
         self.check()
         self.engine.close()
-        self.engine = Engine.open(self.path, OPTIONS)
+        self.engine = Engine.open(self.path, self.options)
         self.check()
 
     # --- answers ------------------------------------------------------------------------------------------------
@@ -323,6 +474,8 @@ class EngineHistory(RuleBasedStateMachine):
     def counts_are_exact(self) -> None:
         info, _ = self.engine.galleries.get(GALLERY)
         assert (info.face_count, info.identity_count) == (len(self.model.owners), len(self.model.people))
+        if self.saved:
+            self.models[self.engine.revision] = deepcopy(self.model)
 
     # --- the rest -----------------------------------------------------------------------------------------------
 
@@ -353,9 +506,4 @@ class EngineHistory(RuleBasedStateMachine):
         emptied = sorted((one for one in sources if not self.model.faces_of(one)), key=str.encode)
         assert list(told) == emptied
         for identity_id in emptied if deletes else []:
-            self.forget(identity_id)
-
-    def forget(self, identity_id: str) -> None:
-        for face in self.model.faces_of(identity_id):
-            del self.model.owners[face]
-        del self.model.people[identity_id]
+            self.model.forget(identity_id)

@@ -107,6 +107,10 @@ class ServerProcess:
             self._process.send_signal(signal.SIGTERM)
         return self._reap()
 
+    def wait_until_dead(self) -> None:
+        """Wait until it has ended by itself."""
+        self._reap()
+
     def _reap(self) -> int:
         try:
             code = self._process.wait(END_TIME_MAX_S)

@@ -46,7 +46,7 @@ def restored_state(place: Path, name: str, target: Path, to_revision: int | None
 def state_of(store: Store) -> dict:
     """Everything that a store is at its revision: each record of what is not deleted, decoded, and each live vector."""
     state: dict = {}
-    with store.view() as view:
+    with store.view(shows_expired=True) as view:
         assert view.check() == []
         reading = view._reader().reading
         living = {gallery.number for gallery in view.galleries()}

@@ -71,6 +71,7 @@ from mien_client._types.galleries import (
 )
 from mien_client._types.operations import (
     AbsentFeature,
+    CreateSnapshotResult,
     Damage,
     GalleryInfo,
     Limits,
@@ -78,6 +79,7 @@ from mien_client._types.operations import (
     RebuildIndexResult,
     RecipeInfo,
     ServerInfo,
+    Snapshot,
 )
 from mien_client._types.recognition import (
     AnswerInfo,
@@ -145,6 +147,7 @@ __all__ = [
     "Condition",
     "ConditionSubject",
     "Conflict",
+    "CreateSnapshotResult",
     "Damage",
     "DeadlineExceeded",
     "Decision",
@@ -219,6 +222,7 @@ __all__ = [
     "SearchAnswer",
     "ServerFailure",
     "ServerInfo",
+    "Snapshot",
     "StageTiming",
     "StartedErasure",
     "StreamedIdentifyAnswer",

@@ -8,16 +8,19 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from mien_server.engine import Engine
-from mien_server.engine.types import ErasureStateKind, IndexStateKind, RequestToken
+from mien_server.engine.types import ErasureStateKind, GallerySpec, IndexStateKind, OperationState, RequestToken
 from mien_server.errors import Conflict, NotFound
+from mien_server.records.policies import VectorType
 from mien_server.storage.steps import ERASURE_STEPS
 from tests.erasure_support import (
+    DIMENSION,
     FACES_EACH,
     GALLERY,
     NEVER,
@@ -32,6 +35,7 @@ from tests.erasure_support import (
     patterns,
     store_agrees,
     traces,
+    vector,
 )
 
 PEOPLE = 150
@@ -199,8 +203,6 @@ def test_a_person_of_many_faces_is_deleted_in_several_commits(store_path: Path) 
 
 def test_an_erasure_waits_for_who_still_reads_and_says_that_it_is_overdue(filled: Path) -> None:
     """A view of an older revision keeps its vectors; the server is degraded as long as that holds an erasure up."""
-    from dataclasses import replace
-
     with Engine.open(filled, replace(OPTIONS, erasure_within_s=0.2)) as engine:
         with engine._context.snapshot(GALLERY) as snapshot:
             ordinals = snapshot.gallery.faces_of(snapshot.gallery.identity(identity_id(PERSON)).number)
@@ -213,6 +215,45 @@ def test_an_erasure_waits_for_who_still_reads_and_says_that_it_is_overdue(filled
             assert any("overdue" in reason for reason in engine.degraded_reasons())
         assert engine.operations.wait(operation.name, WAIT_S, NEVER).erasure is not None
         assert engine.degraded_reasons() == []
+
+
+def test_an_erasure_waits_for_a_build_that_was_asked_for(filled: Path) -> None:
+    """What is being built may hold the person's codes: it ends first, and is freed of them before it serves on."""
+    with Engine.open(filled, OPTIONS) as engine:
+        rebuild = engine.operations.rebuild_index(GALLERY)
+        erasure = erase(engine, PERSON)
+        assert engine.operations.get(rebuild.name).state is OperationState.SUCCEEDED
+        assert erasure.receipt is not None
+        assert erasure.receipt.is_index_rewritten
+        state = engine.galleries.get(GALLERY)[0].index_state
+        assert state.tombstones == 0
+        assert traces(filled, patterns(PERSON, EVERY_FACE)) == []
+        check_others(engine)
+
+
+def test_the_last_people_leave_no_index(store_path: Path) -> None:
+    """A gallery that is erased to the last person has no generation left, in rows of half precision as well."""
+    with Engine.open(store_path, OPTIONS) as engine:
+        engine.galleries.create(
+            GallerySpec(
+                GALLERY, precomputed_name="made", precomputed_dimension=DIMENSION, vector_type=VectorType.FLOAT16
+            ),
+            None,
+        )
+        people = range(4)
+        for person in people:
+            engine.enrollment.enroll(batch(person, range(100)), NEVER)
+        wait_for_index(engine)
+        parts = [vector(person, face).astype(np.float16).tobytes()[40:72] for person in people for face in range(100)]
+        assert traces(store_path, parts)
+        for person in people:
+            erase(engine, person)
+        assert traces(store_path, parts) == []
+        assert traces(store_path, [one for person in people for one in patterns(person, range(100))]) == []
+        assert not (store_path / "index" / "00000001" / "CURRENT").exists()
+        engine.enrollment.enroll(batch(9), NEVER)
+        assert nearest_person(engine, 9) == identity_id(9)
+    store_agrees(store_path)
 
 
 CRASH_SCRIPT = """

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -21,6 +23,7 @@ from mien_server.storage import (
     IdentitySeed,
     MoveFaces,
     PutIdentity,
+    RemoveExpired,
     Store,
     UpdateGallery,
 )
@@ -32,6 +35,16 @@ PEOPLE = st.sampled_from(["ann", "bob", "çem"])
 FACES = st.integers(0, 9).map(lambda number: f"face-{number}")
 LABELS = st.dictionaries(st.sampled_from(["team", "city"]), st.sampled_from(["x", "y"]))
 REVISIONS_MAX = 14
+
+pytestmark = pytest.mark.slow
+
+
+# None: for ever. Some are gone by the next step, some never within the test.
+LIVES = st.sampled_from([None, None, 0.01, 1e6])
+
+
+def expiry(time_to_live_s: float | None) -> int | None:
+    return None if time_to_live_s is None else time.time_ns() // 1000 + int(time_to_live_s * 1e6)
 
 
 class ReplayedHistory(RuleBasedStateMachine):
@@ -122,6 +135,7 @@ class ReplayedHistory(RuleBasedStateMachine):
         duplicates=st.sampled_from(list(Duplicates)),
         labels=LABELS,
         seeds=LABELS,
+        time_to_live_s=LIVES,
     )
     def enrol(
         self,
@@ -130,20 +144,42 @@ class ReplayedHistory(RuleBasedStateMachine):
         duplicates: Duplicates,
         labels: dict[str, str],
         seeds: dict[str, str],
+        time_to_live_s: float | None = None,
     ) -> None:
         with self.store.view() as view:
             records = [gallery.record for gallery in view.galleries() if gallery.name == name]
         before = self.store.revision
         for record in records:
             made = {identity_id: IdentitySeed("shown", seeds) for identity_id, _, _ in faces[:1]}
-            self.write(rows(record, faces, duplicates=duplicates, labels={0: labels}, seeds=made))
+            command = rows(record, faces, duplicates=duplicates, labels={0: labels}, seeds=made)
+            times_us = [0] * (len(faces) - 1) + [expiry(time_to_live_s) or 0]
+            self.write(dataclasses.replace(command, expire_times_us=times_us))
             if self.store.revision > before:
                 self.enrolled.setdefault(record.number, []).append(self.store.revision)
 
     @precondition(has_room)
-    @rule(name=GALLERIES, identity_id=PEOPLE, labels=st.none() | LABELS, shown=st.none() | st.just("name"))
-    def put_identity(self, name: str, identity_id: str, labels: dict[str, str] | None, shown: str | None) -> None:
-        self.write(PutIdentity(name, identity_id, display_name=shown, labels=labels, allow_missing=True))
+    @rule(
+        name=GALLERIES,
+        identity_id=PEOPLE,
+        labels=st.none() | LABELS,
+        shown=st.none() | st.just("name"),
+        time_to_live_s=LIVES,
+    )
+    def put_identity(
+        self,
+        name: str,
+        identity_id: str,
+        labels: dict[str, str] | None,
+        shown: str | None,
+        time_to_live_s: float | None,
+    ) -> None:
+        command = PutIdentity(name, identity_id, display_name=shown, labels=labels, allow_missing=True)
+        self.write(dataclasses.replace(command, expire_time_us=expiry(time_to_live_s)))
+
+    @precondition(has_room)
+    @rule(name=GALLERIES)
+    def sweep(self, name: str) -> None:
+        self.write(RemoveExpired(name, 2))
 
     @precondition(has_room)
     @rule(name=GALLERIES, identity_id=PEOPLE)
@@ -174,5 +210,5 @@ class ReplayedHistory(RuleBasedStateMachine):
             return sorted(galleries[0].face_ordinals(sorted(face_ids))) if galleries else []
 
 
-ReplayedHistory.TestCase.settings = settings(max_examples=40, stateful_step_count=25, deadline=None)
+ReplayedHistory.TestCase.settings = settings(max_examples=20, stateful_step_count=20, deadline=None)
 TestReplayedHistory = ReplayedHistory.TestCase

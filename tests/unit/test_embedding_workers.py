@@ -20,6 +20,7 @@ from PIL import Image
 
 from mien_server.embedding import EmbeddingOptions, EmbeddingService
 from mien_server.errors import Cancelled, DeadlineExceeded, LimitExceeded, Overloaded, Unavailable
+from mien_server.records.caller import CALLER
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import ImageAnalysis, ImageStatus
 
@@ -68,14 +69,19 @@ def processor_time_s(pid: int) -> float:
 class Call(threading.Thread):
     """An `analyse` on a thread of its own, with its answer or its error."""
 
-    def __init__(self, service: EmbeddingService, images: list[bytes]) -> None:
+    def __init__(self, service: EmbeddingService, images: list[bytes], caller: str = "") -> None:
         super().__init__()
-        self._service, self._images = service, images
+        self._service, self._images, self._caller = service, images, caller
+        self.refusal = ""
         self.answer: list[ImageAnalysis] = []
         self._held_pid: int | None = None
 
     def run(self) -> None:
-        self.answer = self._service.analyse(self._images, "dlib", embed=True)
+        CALLER.set(self._caller)
+        try:
+            self.answer = self._service.analyse(self._images, "dlib", embed=True)
+        except Overloaded as error:
+            self.refusal = error.reason
 
     def begin(self) -> Call:
         """Return once the only worker computes on the first picture, well beyond reading it, and hold it there."""
@@ -170,6 +176,22 @@ def test_a_full_queue_refuses_and_says_when_to_come_back(cache: Path) -> None:
         assert caught.value.reason == "EMBEDDING_QUEUE_FULL"
         assert caught.value.retry_after_s > 0
         assert [len(call.result()) for call in (busy, waiting)] == [1, 2]
+
+
+def test_whoever_has_the_most_photographs_waiting_makes_room(cache: Path) -> None:
+    """Where one caller's photographs fill the queue another's few are taken, and its newest request is refused."""
+    with EmbeddingService(options(cache, queue_images_max=4, batch_images_max=1)) as service:
+        service.analyse([picture()], "dlib", embed=True)
+        busy = Call(service, [slow_picture()]).begin()
+        greedy = [Call(service, [picture(), picture()], caller="greedy") for _ in range(2)]
+        for position, call in enumerate(greedy, start=1):
+            call.start()
+            wait_for(lambda position=position: len(service._pool._waiting) == 2 * position)
+        modest = Call(service, [picture()], caller="modest")
+        modest.start()
+        greedy[1].join(PATIENCE_S)
+        assert greedy[1].refusal == "EMBEDDING_QUEUE_FULL"
+        assert [len(call.result()) for call in (busy, greedy[0], modest)] == [1, 2, 1]
 
 
 @pytest.mark.parametrize("changed", [{"queue_images_max": 3}, {"queue_bytes_max": 500}])

@@ -99,6 +99,15 @@ def test_a_defect_is_answered_with_an_id_only() -> None:
     assert len(_detail(status, error_details_pb2.ErrorInfo).metadata["error_id"]) == 16
 
 
+@pytest.mark.parametrize("raised", [MemoryError(), RuntimeError("can't start new thread")])
+def test_memory_that_is_short_passes(raised: Exception) -> None:
+    """A request that gets no memory, or no thread, is told when to come back, and is not called a defect."""
+    status = status_of(as_mien_error(raised, "mien.v1.GalleryService.StreamEnroll"))
+    assert status.code == grpc.StatusCode.UNAVAILABLE.value[0]
+    assert _detail(status, error_details_pb2.ErrorInfo).reason == "OUT_OF_MEMORY"
+    assert _detail(status, error_details_pb2.RetryInfo).retry_delay.ToMilliseconds() > 0
+
+
 @pytest.mark.parametrize("character", ["x", "%", "\n", "é", "顔", "😀"])
 @pytest.mark.parametrize("kind", [errors.InvalidArgument, errors.NotFound, errors.PreconditionFailed])
 def test_a_long_message_still_fits_into_headers(kind: type[errors.MienError], character: str) -> None:

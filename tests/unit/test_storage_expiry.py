@@ -11,14 +11,25 @@ import pytest
 
 from mien_server.errors import InvalidArgument, NotFound
 from mien_server.records.policies import Duplicates
-from mien_server.records.store_pb2 import GalleryRecord
-from mien_server.storage import DeleteIdentity, MoveFaces, PutIdentity, RemoveExpired, Store, StoreOptions
+from mien_server.records.store_pb2 import GalleryRecord, OperationRecord
+from mien_server.storage import (
+    DeleteIdentity,
+    EraseFaces,
+    ErasureRun,
+    MoveFaces,
+    PutIdentity,
+    RemoveExpired,
+    Store,
+    StoreOptions,
+)
 from mien_server.storage import expiry as expiry_module
+from mien_server.storage.backup import RestoreRequest, open_place, restore
 from mien_server.storage.databases import Database, Reading, put
 from mien_server.storage.expiry import Clock
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face
-from tests.storage_support import create, enroll, rows, vector
+from tests.snapshot_support import take, unwatched
+from tests.storage_support import OPTIONS, create, enroll, rows, vector
 
 NOW_US = 1_800_000_000_000_000
 PEOPLE = "people"
@@ -243,3 +254,37 @@ def test_vectors_of_rows_that_are_left_are_theirs(store: Store, clock: FakeClock
         ann = gallery.identity("ann")
         assert ann is not None
         assert (ann.face_count, gallery.faces_of(ann.number).tolist()) == (1, [1])
+
+
+def test_a_snapshot_holds_what_waits_for_the_sweep(store: Store, clock: FakeClock, tmp_path: Path) -> None:
+    """Restored, a store has every record with its vector, those that have expired too, and shows none of these."""
+    enroll_until(store, create(store), [("ann", "a", 0), ("ann", "b", 1)], NOW_US + 1, 0)
+    clock.now_us += 1
+    taken = take(store, tmp_path / "snapshots")
+    assert [gallery.face_count for gallery in taken.manifest.galleries] == [2]
+    target = tmp_path / "restored"
+    request = RestoreRequest(open_place(str(tmp_path / "snapshots")), taken.manifest.name, target, options=OPTIONS)
+    restore(request, unwatched)
+    with open_at(target, clock) as restored:
+        assert shown(restored) == (["ann"], ["b"])
+        with restored.view(shows_expired=True) as view:
+            assert np.array_equal(view.gallery(PEOPLE).vectors([0, 1]), np.array([vector(0), vector(1)]))
+
+
+def test_an_erasure_leaves_others_who_wait_for_the_sweep_whole(store_path: Path, clock: FakeClock) -> None:
+    """Erasing overwrites rows that are deleted, and none that is still to be swept; who has expired can be erased."""
+    # Rows older than the journal are overwritten where they are deleted, whosever they were.
+    options = StoreOptions(map_size_bytes=1 << 30, clock_us=clock, journal_revisions_max=1)
+    with Store.open(store_path, options) as store:
+        enroll_until(store, create(store), [("ann", "a", 0), ("bob", "b", 1), ("cid", "c", 2)], NOW_US + 1, 0, 0)
+        store.write(PutIdentity(PEOPLE, "cid", expire_time_us=NOW_US + 1))
+        clock.now_us += 1
+        for number, identity_id in enumerate(["bob", "cid"]):
+            operation = OperationRecord(name=f"operations/{number}")
+            assert store.write(EraseFaces(PEOPLE, identity_id, f"erasures/{number}", operation)).result  # type: ignore[union-attr]
+        ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        assert shown(store) == (["ann"], [])
+        with store.view(shows_expired=True) as view:
+            rows_left = view.gallery(PEOPLE).rows.vectors
+            assert np.array_equal(rows_left[0], vector(0))
+            assert not rows_left[1:].any()

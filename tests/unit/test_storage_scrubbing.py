@@ -6,6 +6,7 @@ import mmap
 import os
 import random
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import lmdb
@@ -45,7 +46,10 @@ class Records:
         self.pairs = self.environment.open_db(b"pairs", dupsort=True, dupfixed=True)
         self.handles: Handles = {Database.ERASURES: self.environment.open_db(b"erasures")}
         self.upkeep = Upkeep()
-        self.scrubber = Scrubber(self.environment, self.handles, self.upkeep)
+        self.scrubber = Scrubber(self)
+
+    def pinned(self) -> AbstractContextManager[lmdb.Transaction]:
+        return self.environment.begin()
 
     def commit(self, actions: list[tuple[str, int, int]], text: bytes) -> None:
         with self.environment.begin(write=True) as transaction:

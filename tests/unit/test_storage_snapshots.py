@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
+import signal
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +291,26 @@ def test_records_are_copied_in_one_piece_however_large(tmp_path: Path, monkeypat
     assert restored_state(tmp_path / "snapshots", taken.manifest.name, tmp_path / "restored") == before
     assert np.isfinite(taken.duration_s)
     assert [path.name for path in (tmp_path / "snapshots").iterdir()] == [taken.manifest.name]
+
+
+def test_a_place_that_refuses_leaves_no_snapshot(tmp_path: Path) -> None:
+    """A place without room is said to be full, one that is no folder refuses, and neither has a snapshot after."""
+    with filled(tmp_path / "store") as store:
+        (tmp_path / "file").write_bytes(b"")
+        with pytest.raises(Unavailable) as refused:
+            take(store, tmp_path / "file" / "snapshots")
+        assert refused.value.reason == "SNAPSHOT_PLACE_FAILED"
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 14, before[1]))
+        try:
+            with pytest.raises(Unavailable) as full:
+                take(store, tmp_path / "snapshots")
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+            signal.signal(signal.SIGXFSZ, handler)
+        assert full.value.reason == "SNAPSHOT_PLACE_FULL"
+        assert list((tmp_path / "snapshots").iterdir()) == []
+        verify_snapshot(
+            open_place(str(tmp_path / "snapshots")), take(store, tmp_path / "snapshots").manifest.name, unwatched
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import resource
 import threading
 from collections.abc import Iterator
@@ -161,9 +162,10 @@ def test_a_request_sent_twice_at_once_is_written_once(store: Store) -> None:
     assert second.result(30) == Replayed(2, b"[0]")
 
 
-def test_a_full_queue_is_refused_and_takes_again_later(store_path: Path) -> None:
-    """Beyond the rows that may wait a write is refused with when to come back; one alone is always taken."""
-    options = StoreOptions(map_size_bytes=1 << 30, queue_rows_max=3)
+@pytest.mark.parametrize("bound", [{"queue_rows_max": 3}, {"queue_bytes_max": 50}])
+def test_a_full_queue_is_refused_and_takes_again_later(store_path: Path, bound: dict[str, int]) -> None:
+    """Beyond the rows or bytes that may wait a write is refused with when to come back; one alone is always taken."""
+    options = dataclasses.replace(StoreOptions(map_size_bytes=1 << 30), **bound)
     with open_store(store_path, options) as store:
         gallery = create(store)
         with writer_held(store):
@@ -264,6 +266,7 @@ def test_a_full_map_grows(store_path: Path) -> None:
 def test_a_view_that_stays_open_puts_off_the_growth(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a view does not end the write that needs more room is refused as passing; after it, it is written."""
     monkeypatch.setattr(recovery, "VIEWS_WAIT_S_MAX", 0.2)
+    monkeypatch.setattr(recovery, "VIEWS_REST_S", 0.0)
     with open_store(store_path, StoreOptions(map_size_bytes=1 << 18)) as store:
         gallery = create(store)
         with store.view() as view, pytest.raises(Unavailable) as refused:

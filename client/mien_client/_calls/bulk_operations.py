@@ -12,7 +12,7 @@ __all__ = ["BulkOperationCalls"]
 
 
 class BulkOperationCalls(CallGroup):
-    """Import, export, snapshot, calibrate and evaluate; see `ServerInfo.absent`."""
+    """Import, export, calibrate and evaluate; see `ServerInfo.absent`."""
 
     def import_faces(
         self, gallery: str, source_uri: str, *, request_id: str = "", timeout_s: float | None = None
@@ -41,16 +41,6 @@ class BulkOperationCalls(CallGroup):
             request_id=request_id or new_request_id(),
         )
         answer = self._caller.call(self._caller.operations.ExportFaces, request, timeout_s)
-        return decode_operations.operation(answer.operation)
-
-    def create_snapshot(
-        self, destination_uri: str, *, request_id: str = "", timeout_s: float | None = None
-    ) -> operations.Operation:
-        """Starts copying the store, as of one revision."""
-        request = operations_v1.CreateSnapshotRequest(
-            destination_uri=destination_uri, request_id=request_id or new_request_id()
-        )
-        answer = self._caller.call(self._caller.operations.CreateSnapshot, request, timeout_s)
         return decode_operations.operation(answer.operation)
 
     def calibrate_gallery(

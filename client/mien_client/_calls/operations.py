@@ -70,6 +70,67 @@ class OperationCalls(CallGroup):
         answer = self._caller.call(self._caller.operations.RebuildIndex, request, timeout_s)
         return decode_operations.operation(answer.operation)
 
+    def create_snapshot(
+        self,
+        destination_uri: str = "",
+        *,
+        verify: bool = False,
+        full: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> operations.Operation:
+        """Starts copying the whole store, as it is at one revision, while it is served and written to.
+
+        Args:
+            destination_uri: a folder of the server's machine or a URL that its configuration allows; "": the first.
+            verify: read it back before the operation succeeds.
+            full: write everything, sharing nothing with the snapshot before.
+
+        Raises:
+            PreconditionFailed: the server may not write there, or keeps no snapshots.
+        """
+        request = operations_v1.CreateSnapshotRequest(
+            destination_uri=destination_uri, verify=verify, full=full, request_id=request_id or new_request_id()
+        )
+        answer = self._caller.call(self._caller.operations.CreateSnapshot, request, timeout_s)
+        return decode_operations.operation(answer.operation)
+
+    def list_snapshots(
+        self, destination_uri: str = "", *, page_size: int = 0, timeout_s: float | None = None
+    ) -> Iterator[operations.Snapshot]:
+        """Snapshots, newest first, of one destination or of all that the server knows; page by page."""
+
+        def read_page(token: str) -> tuple[list[operations.Snapshot], str]:
+            request = operations_v1.ListSnapshotsRequest(
+                destination_uri=destination_uri, page_size=whole("page_size", page_size), page_token=token
+            )
+            answer = self._caller.call(self._caller.operations.ListSnapshots, request, timeout_s)
+            return [decode_operations.snapshot(one) for one in answer.snapshots], answer.next_page_token
+
+        return pages(read_page)
+
+    def delete_snapshot(
+        self,
+        name: str,
+        destination_uri: str = "",
+        *,
+        allow_missing: bool = False,
+        request_id: str = "",
+        timeout_s: float | None = None,
+    ) -> None:
+        """Removes a snapshot; files that others share with it stay theirs.
+
+        Raises:
+            NotFound: there is none of that name, unless missing ones are allowed.
+        """
+        request = operations_v1.DeleteSnapshotRequest(
+            name=name,
+            destination_uri=destination_uri,
+            allow_missing=allow_missing,
+            request_id=request_id or new_request_id(),
+        )
+        self._caller.call(self._caller.operations.DeleteSnapshot, request, timeout_s)
+
     def get_operation(self, name: str, *, timeout_s: float | None = None) -> operations.Operation:
         """An operation as it is now.
 

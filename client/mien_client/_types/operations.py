@@ -13,6 +13,7 @@ from mien_client.errors import MienClientError
 
 __all__ = [
     "AbsentFeature",
+    "CreateSnapshotResult",
     "Damage",
     "GalleryInfo",
     "Limits",
@@ -20,6 +21,7 @@ __all__ = [
     "RebuildIndexResult",
     "RecipeInfo",
     "ServerInfo",
+    "Snapshot",
 ]
 
 
@@ -48,6 +50,8 @@ class Limits:
     source_bytes_max: int
     display_name_bytes_max: int
     neighbors_per_request_max: int
+    message_elements_max: int
+    operations_waiting_max: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +136,48 @@ class RebuildIndexResult:
     duration_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class CreateSnapshotResult:
+    """A snapshot that was taken.
+
+    Attributes:
+        name: a folder of that name is in the destination.
+        revision: of the store that it shows.
+        new_bytes: written for it; the rest is shared with the snapshot before.
+    """
+
+    name: str
+    destination_uri: str
+    revision: int
+    size_bytes: int
+    new_bytes: int
+    file_count: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A copy of a whole store at one revision.
+
+    Attributes:
+        size_bytes: of all its files, those shared with other snapshots included.
+        verify_time: when it was last read and found whole; None: never, or it is damaged.
+        damage: why it cannot be used; then name and destination are all that is known.
+    """
+
+    name: str
+    destination_uri: str
+    store_id: str
+    revision: int
+    format_version: int
+    create_time: datetime.datetime | None
+    size_bytes: int
+    file_count: int
+    face_count: int
+    verify_time: datetime.datetime | None
+    damage: str
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Operation:
     """Long-running work.
@@ -142,6 +188,7 @@ class Operation:
         stage: what it is doing, for a person.
         error: why it failed or was cancelled.
         rebuild_index: the result, when it is a rebuild that succeeded.
+        create_snapshot: the result, when it is a snapshot that was taken.
         erase_identity: the erasure with its receipt, when it is one that succeeded.
     """
 
@@ -155,6 +202,7 @@ class Operation:
     end_time: datetime.datetime | None
     error: MienClientError | None
     rebuild_index: RebuildIndexResult | None
+    create_snapshot: CreateSnapshotResult | None = None
     erase_identity: Erasure | None = None
 
     @property

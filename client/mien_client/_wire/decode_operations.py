@@ -12,7 +12,7 @@ from mien_client._wire.decode_faces import moment
 from mien_client._wire.decode_galleries import index_state
 from mien_client._wire.enums import enum_value
 
-__all__ = ["operation", "server_info"]
+__all__ = ["operation", "server_info", "snapshot"]
 
 
 def server_info(message: operations_v1.GetServerInfoResponse) -> operations.ServerInfo:
@@ -56,6 +56,35 @@ def _recipe(message: operations_v1.RecipeInfo) -> operations.RecipeInfo:
     )
 
 
+def snapshot(message: operations_v1.Snapshot) -> operations.Snapshot:
+    """A snapshot of a list."""
+    return operations.Snapshot(
+        name=message.name,
+        destination_uri=message.destination_uri,
+        store_id=message.store_id,
+        revision=message.revision,
+        format_version=message.format_version,
+        create_time=moment(message.create_time),
+        size_bytes=message.size_bytes,
+        file_count=message.file_count,
+        face_count=message.face_count,
+        verify_time=moment(message.verify_time),
+        damage=message.damage,
+    )
+
+
+def _snapshot_result(message: operations_v1.CreateSnapshotResult) -> operations.CreateSnapshotResult:
+    return operations.CreateSnapshotResult(
+        name=message.name,
+        destination_uri=message.destination_uri,
+        revision=message.revision,
+        size_bytes=message.size_bytes,
+        new_bytes=message.new_bytes,
+        file_count=message.file_count,
+        duration_s=message.duration.seconds + message.duration.nanos / 1e9,
+    )
+
+
 def operation(message: operations_v1.Operation) -> operations.Operation:
     """Long-running work."""
     rebuilt = message.rebuild_index
@@ -77,5 +106,6 @@ def operation(message: operations_v1.Operation) -> operations.Operation:
         )
         if message.HasField("rebuild_index")
         else None,
+        create_snapshot=_snapshot_result(message.create_snapshot) if message.HasField("create_snapshot") else None,
         erase_identity=erasure(message.erase_identity.erasure) if message.HasField("erase_identity") else None,
     )

@@ -95,6 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         listing,
         rebuild,
         search,
+        snapshot,
         verify,
     )
     from mien_client.cli.subcommands import Subcommands, add_global_options
@@ -109,7 +110,20 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"mien {_version()}")
     add_global_options(parser, is_root=True)
     commands = Subcommands(parser)
-    for command in (gallery, enroll, identify, verify, search, listing, delete, erase, detect, info, rebuild):
+    for command in (
+        gallery,
+        enroll,
+        identify,
+        verify,
+        search,
+        listing,
+        delete,
+        erase,
+        detect,
+        info,
+        rebuild,
+        snapshot,
+    ):
         command.add(commands)
     return parser
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from mien_index_tools.cli import exits
 from mien_index_tools.cli.commands.migrate import add_migrate
+from mien_index_tools.cli.commands.restore import add_restore
+from mien_index_tools.cli.commands.snapshot import add_snapshots
 from mien_index_tools.cli.commands.verify import add_verify
 from mien_index_tools.cli.output import Output
 from mien_server import __version__
@@ -18,7 +20,12 @@ from mien_server.errors import MienError
 __all__ = ["main"]
 
 _SIGPIPE_EXIT = 141
-_COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (add_migrate, add_verify)
+_COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (
+    add_migrate,
+    add_verify,
+    add_snapshots,
+    add_restore,
+)
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -219,7 +219,7 @@ class AbsentFeature(_message.Message):
     def __init__(self, name: _Optional[str] = ..., reason: _Optional[str] = ...) -> None: ...
 
 class Operation(_message.Message):
-    __slots__ = ("name", "kind", "gallery", "state", "progress", "stage", "create_time", "end_time", "error", "rebuild_index", "erase_identity")
+    __slots__ = ("name", "kind", "gallery", "state", "progress", "stage", "create_time", "end_time", "error", "rebuild_index", "create_snapshot", "erase_identity")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
@@ -230,6 +230,7 @@ class Operation(_message.Message):
     END_TIME_FIELD_NUMBER: _ClassVar[int]
     ERROR_FIELD_NUMBER: _ClassVar[int]
     REBUILD_INDEX_FIELD_NUMBER: _ClassVar[int]
+    CREATE_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     ERASE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: OperationKind
@@ -241,8 +242,9 @@ class Operation(_message.Message):
     end_time: _timestamp_pb2.Timestamp
     error: _status_pb2.Status
     rebuild_index: RebuildIndexResult
+    create_snapshot: CreateSnapshotResult
     erase_identity: EraseIdentityResult
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[OperationState, str]] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., rebuild_index: _Optional[_Union[RebuildIndexResult, _Mapping]] = ..., erase_identity: _Optional[_Union[EraseIdentityResult, _Mapping]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[_Union[OperationKind, str]] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[OperationState, str]] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., error: _Optional[_Union[_status_pb2.Status, _Mapping]] = ..., rebuild_index: _Optional[_Union[RebuildIndexResult, _Mapping]] = ..., create_snapshot: _Optional[_Union[CreateSnapshotResult, _Mapping]] = ..., erase_identity: _Optional[_Union[EraseIdentityResult, _Mapping]] = ...) -> None: ...
 
 class RebuildIndexResult(_message.Message):
     __slots__ = ("generation", "rows", "index_state", "duration")
@@ -255,6 +257,24 @@ class RebuildIndexResult(_message.Message):
     index_state: _gallery_service_pb2.IndexState
     duration: _duration_pb2.Duration
     def __init__(self, generation: _Optional[str] = ..., rows: _Optional[int] = ..., index_state: _Optional[_Union[_gallery_service_pb2.IndexState, _Mapping]] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
+
+class CreateSnapshotResult(_message.Message):
+    __slots__ = ("name", "destination_uri", "revision", "size_bytes", "new_bytes", "file_count", "duration")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_URI_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    destination_uri: str
+    revision: int
+    size_bytes: int
+    new_bytes: int
+    file_count: int
+    duration: _duration_pb2.Duration
+    def __init__(self, name: _Optional[str] = ..., destination_uri: _Optional[str] = ..., revision: _Optional[int] = ..., size_bytes: _Optional[int] = ..., new_bytes: _Optional[int] = ..., file_count: _Optional[int] = ..., duration: _Optional[_Union[datetime.timedelta, _duration_pb2.Duration, _Mapping]] = ...) -> None: ...
 
 class RebuildIndexRequest(_message.Message):
     __slots__ = ("gallery", "request_id")
@@ -305,18 +325,82 @@ class ExportFacesResponse(_message.Message):
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
 
 class CreateSnapshotRequest(_message.Message):
-    __slots__ = ("destination_uri", "request_id")
+    __slots__ = ("destination_uri", "request_id", "verify", "full")
     DESTINATION_URI_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_FIELD_NUMBER: _ClassVar[int]
+    FULL_FIELD_NUMBER: _ClassVar[int]
     destination_uri: str
     request_id: str
-    def __init__(self, destination_uri: _Optional[str] = ..., request_id: _Optional[str] = ...) -> None: ...
+    verify: bool
+    full: bool
+    def __init__(self, destination_uri: _Optional[str] = ..., request_id: _Optional[str] = ..., verify: _Optional[bool] = ..., full: _Optional[bool] = ...) -> None: ...
 
 class CreateSnapshotResponse(_message.Message):
     __slots__ = ("operation",)
     OPERATION_FIELD_NUMBER: _ClassVar[int]
     operation: Operation
     def __init__(self, operation: _Optional[_Union[Operation, _Mapping]] = ...) -> None: ...
+
+class ListSnapshotsRequest(_message.Message):
+    __slots__ = ("destination_uri", "page_size", "page_token")
+    DESTINATION_URI_FIELD_NUMBER: _ClassVar[int]
+    PAGE_SIZE_FIELD_NUMBER: _ClassVar[int]
+    PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    destination_uri: str
+    page_size: int
+    page_token: str
+    def __init__(self, destination_uri: _Optional[str] = ..., page_size: _Optional[int] = ..., page_token: _Optional[str] = ...) -> None: ...
+
+class ListSnapshotsResponse(_message.Message):
+    __slots__ = ("snapshots", "next_page_token")
+    SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _ClassVar[int]
+    snapshots: _containers.RepeatedCompositeFieldContainer[Snapshot]
+    next_page_token: str
+    def __init__(self, snapshots: _Optional[_Iterable[_Union[Snapshot, _Mapping]]] = ..., next_page_token: _Optional[str] = ...) -> None: ...
+
+class Snapshot(_message.Message):
+    __slots__ = ("name", "destination_uri", "store_id", "revision", "format_version", "create_time", "size_bytes", "file_count", "verify_time", "damage", "face_count")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_URI_FIELD_NUMBER: _ClassVar[int]
+    STORE_ID_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    FORMAT_VERSION_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    VERIFY_TIME_FIELD_NUMBER: _ClassVar[int]
+    DAMAGE_FIELD_NUMBER: _ClassVar[int]
+    FACE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    destination_uri: str
+    store_id: str
+    revision: int
+    format_version: int
+    create_time: _timestamp_pb2.Timestamp
+    size_bytes: int
+    file_count: int
+    verify_time: _timestamp_pb2.Timestamp
+    damage: str
+    face_count: int
+    def __init__(self, name: _Optional[str] = ..., destination_uri: _Optional[str] = ..., store_id: _Optional[str] = ..., revision: _Optional[int] = ..., format_version: _Optional[int] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., size_bytes: _Optional[int] = ..., file_count: _Optional[int] = ..., verify_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., damage: _Optional[str] = ..., face_count: _Optional[int] = ...) -> None: ...
+
+class DeleteSnapshotRequest(_message.Message):
+    __slots__ = ("name", "destination_uri", "request_id", "allow_missing")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_URI_FIELD_NUMBER: _ClassVar[int]
+    REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    ALLOW_MISSING_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    destination_uri: str
+    request_id: str
+    allow_missing: bool
+    def __init__(self, name: _Optional[str] = ..., destination_uri: _Optional[str] = ..., request_id: _Optional[str] = ..., allow_missing: _Optional[bool] = ...) -> None: ...
+
+class DeleteSnapshotResponse(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
 
 class CalibrateGalleryRequest(_message.Message):
     __slots__ = ("gallery", "request_id")

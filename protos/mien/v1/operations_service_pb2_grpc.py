@@ -47,6 +47,21 @@ class OperationsServiceStub:
                 request_serializer=mien_dot_v1_dot_operations__service__pb2.RebuildIndexRequest.SerializeToString,
                 response_deserializer=mien_dot_v1_dot_operations__service__pb2.RebuildIndexResponse.FromString,
                 _registered_method=True)
+        self.CreateSnapshot = channel.unary_unary(
+                '/mien.v1.OperationsService/CreateSnapshot',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.FromString,
+                _registered_method=True)
+        self.ListSnapshots = channel.unary_unary(
+                '/mien.v1.OperationsService/ListSnapshots',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.ListSnapshotsRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.ListSnapshotsResponse.FromString,
+                _registered_method=True)
+        self.DeleteSnapshot = channel.unary_unary(
+                '/mien.v1.OperationsService/DeleteSnapshot',
+                request_serializer=mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotRequest.SerializeToString,
+                response_deserializer=mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotResponse.FromString,
+                _registered_method=True)
         self.ImportFaces = channel.unary_unary(
                 '/mien.v1.OperationsService/ImportFaces',
                 request_serializer=mien_dot_v1_dot_operations__service__pb2.ImportFacesRequest.SerializeToString,
@@ -56,11 +71,6 @@ class OperationsServiceStub:
                 '/mien.v1.OperationsService/ExportFaces',
                 request_serializer=mien_dot_v1_dot_operations__service__pb2.ExportFacesRequest.SerializeToString,
                 response_deserializer=mien_dot_v1_dot_operations__service__pb2.ExportFacesResponse.FromString,
-                _registered_method=True)
-        self.CreateSnapshot = channel.unary_unary(
-                '/mien.v1.OperationsService/CreateSnapshot',
-                request_serializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.SerializeToString,
-                response_deserializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.FromString,
                 _registered_method=True)
         self.CalibrateGallery = channel.unary_unary(
                 '/mien.v1.OperationsService/CalibrateGallery',
@@ -133,6 +143,25 @@ class OperationsServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def CreateSnapshot(self, request, context):
+        """Copies the whole store, as it is at one revision, to a place that the server's configuration allows.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListSnapshots(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteSnapshot(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ImportFaces(self, request, context):
         """Not implemented yet: these answer UNIMPLEMENTED and are listed in GetServerInfo.absent.
         """
@@ -141,12 +170,6 @@ class OperationsServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ExportFaces(self, request, context):
-        """Missing associated documentation comment in .proto file."""
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CreateSnapshot(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -232,6 +255,21 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     request_deserializer=mien_dot_v1_dot_operations__service__pb2.RebuildIndexRequest.FromString,
                     response_serializer=mien_dot_v1_dot_operations__service__pb2.RebuildIndexResponse.SerializeToString,
             ),
+            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.CreateSnapshot,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.SerializeToString,
+            ),
+            'ListSnapshots': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListSnapshots,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.ListSnapshotsRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.ListSnapshotsResponse.SerializeToString,
+            ),
+            'DeleteSnapshot': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteSnapshot,
+                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotRequest.FromString,
+                    response_serializer=mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotResponse.SerializeToString,
+            ),
             'ImportFaces': grpc.unary_unary_rpc_method_handler(
                     servicer.ImportFaces,
                     request_deserializer=mien_dot_v1_dot_operations__service__pb2.ImportFacesRequest.FromString,
@@ -241,11 +279,6 @@ def add_OperationsServiceServicer_to_server(servicer, server):
                     servicer.ExportFaces,
                     request_deserializer=mien_dot_v1_dot_operations__service__pb2.ExportFacesRequest.FromString,
                     response_serializer=mien_dot_v1_dot_operations__service__pb2.ExportFacesResponse.SerializeToString,
-            ),
-            'CreateSnapshot': grpc.unary_unary_rpc_method_handler(
-                    servicer.CreateSnapshot,
-                    request_deserializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.FromString,
-                    response_serializer=mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.SerializeToString,
             ),
             'CalibrateGallery': grpc.unary_unary_rpc_method_handler(
                     servicer.CalibrateGallery,
@@ -366,6 +399,87 @@ class OperationsService:
             _registered_method=True)
 
     @staticmethod
+    def CreateSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/CreateSnapshot',
+            mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListSnapshots(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/ListSnapshots',
+            mien_dot_v1_dot_operations__service__pb2.ListSnapshotsRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.ListSnapshotsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteSnapshot(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/mien.v1.OperationsService/DeleteSnapshot',
+            mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotRequest.SerializeToString,
+            mien_dot_v1_dot_operations__service__pb2.DeleteSnapshotResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ImportFaces(request,
             target,
             options=(),
@@ -409,33 +523,6 @@ class OperationsService:
             '/mien.v1.OperationsService/ExportFaces',
             mien_dot_v1_dot_operations__service__pb2.ExportFacesRequest.SerializeToString,
             mien_dot_v1_dot_operations__service__pb2.ExportFacesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CreateSnapshot(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/mien.v1.OperationsService/CreateSnapshot',
-            mien_dot_v1_dot_operations__service__pb2.CreateSnapshotRequest.SerializeToString,
-            mien_dot_v1_dot_operations__service__pb2.CreateSnapshotResponse.FromString,
             options,
             channel_credentials,
             insecure,

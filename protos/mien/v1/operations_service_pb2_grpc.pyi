@@ -22,10 +22,13 @@ class OperationsServiceStub:
     GetServerInfo: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetServerInfoRequest, _operations_service_pb2.GetServerInfoResponse]
     RebuildIndex: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.RebuildIndexRequest, _operations_service_pb2.RebuildIndexResponse]
     """Trains and builds a new generation of a gallery's index beside the one that serves."""
+    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.CreateSnapshotRequest, _operations_service_pb2.CreateSnapshotResponse]
+    """Copies the whole store, as it is at one revision, to a place that the server's configuration allows."""
+    ListSnapshots: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ListSnapshotsRequest, _operations_service_pb2.ListSnapshotsResponse]
+    DeleteSnapshot: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.DeleteSnapshotRequest, _operations_service_pb2.DeleteSnapshotResponse]
     ImportFaces: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ImportFacesRequest, _operations_service_pb2.ImportFacesResponse]
     """Not implemented yet: these answer UNIMPLEMENTED and are listed in GetServerInfo.absent."""
     ExportFaces: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.ExportFacesRequest, _operations_service_pb2.ExportFacesResponse]
-    CreateSnapshot: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.CreateSnapshotRequest, _operations_service_pb2.CreateSnapshotResponse]
     CalibrateGallery: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.CalibrateGalleryRequest, _operations_service_pb2.CalibrateGalleryResponse]
     EvaluateGallery: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.EvaluateGalleryRequest, _operations_service_pb2.EvaluateGalleryResponse]
     GetOperation: _grpc.UnaryUnaryMultiCallable[_operations_service_pb2.GetOperationRequest, _operations_service_pb2.GetOperationResponse]
@@ -67,6 +70,28 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         """Trains and builds a new generation of a gallery's index beside the one that serves."""
 
     @_abc_1.abstractmethod
+    def CreateSnapshot(
+        self,
+        request: _operations_service_pb2.CreateSnapshotRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.CreateSnapshotResponse:
+        """Copies the whole store, as it is at one revision, to a place that the server's configuration allows."""
+
+    @_abc_1.abstractmethod
+    def ListSnapshots(
+        self,
+        request: _operations_service_pb2.ListSnapshotsRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.ListSnapshotsResponse: ...
+
+    @_abc_1.abstractmethod
+    def DeleteSnapshot(
+        self,
+        request: _operations_service_pb2.DeleteSnapshotRequest,
+        context: _grpc.ServicerContext,
+    ) -> _operations_service_pb2.DeleteSnapshotResponse: ...
+
+    @_abc_1.abstractmethod
     def ImportFaces(
         self,
         request: _operations_service_pb2.ImportFacesRequest,
@@ -80,13 +105,6 @@ class OperationsServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _operations_service_pb2.ExportFacesRequest,
         context: _grpc.ServicerContext,
     ) -> _operations_service_pb2.ExportFacesResponse: ...
-
-    @_abc_1.abstractmethod
-    def CreateSnapshot(
-        self,
-        request: _operations_service_pb2.CreateSnapshotRequest,
-        context: _grpc.ServicerContext,
-    ) -> _operations_service_pb2.CreateSnapshotResponse: ...
 
     @_abc_1.abstractmethod
     def CalibrateGallery(

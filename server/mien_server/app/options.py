@@ -44,6 +44,7 @@ def engine_options(settings: Settings) -> EngineOptions:
         sweep_interval_s=settings.storage.sweep_interval_s,
         erasure_within_s=settings.storage.erasure_within_s,
         rebuilds_automatically=index.rebuilds_automatically,
+        snapshot_destinations=settings.snapshots.destinations,
     )
 
 
@@ -81,6 +82,7 @@ def _store_options(storage: StorageSettings) -> StoreOptions:
         group_rows_max=storage.group_rows_max,
         group_commands_max=storage.group_commands_max,
         queue_rows_max=storage.queue_rows_max,
+        queue_bytes_max=storage.queue_bytes_max,
         journal_revisions_max=storage.journal_revisions_max,
         journal_bytes_max=storage.journal_bytes_max,
         request_age_max_s=storage.request_age_max_s,

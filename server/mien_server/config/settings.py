@@ -25,6 +25,7 @@ __all__ = [
     "LogSettings",
     "ServerSettings",
     "Settings",
+    "SnapshotSettings",
     "StorageSettings",
     "TlsSettings",
 ]
@@ -274,6 +275,9 @@ class StorageSettings(_Section):
     group_rows_max: Count = Field(default=8_192, description="Rows that one commit takes at most.")
     group_commands_max: Count = Field(default=1_024, description="Writes that one commit takes at most.")
     queue_rows_max: Count = Field(default=65_536, description="Rows that may wait for the writer.")
+    queue_bytes_max: Count = Field(
+        default=256 * 1024 * 1024, description="Bytes of the vectors and records of the rows that may wait for it."
+    )
     journal_revisions_max: Count = Field(default=100_000, description="Entries of the journal that are kept.")
     journal_bytes_max: Count = Field(default=1 << 30, description="Bytes that the journal's entries may take.")
     request_age_max_s: Count = Field(default=86_400, description="Seconds for which a request_id is remembered.")
@@ -324,6 +328,16 @@ class IndexSettings(_Section):
     build_thread_count: CountOrAutomatic = Field(default=0, description="Cores an index build may use; 0 is all.")
 
 
+class SnapshotSettings(_Section):
+    """Where CreateSnapshot may write, and nowhere else. Offline, `mien-index snapshot` writes where you say."""
+
+    destinations: TextList = Field(
+        default=(),
+        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
+        "default. None: the server takes no snapshots.",
+    )
+
+
 class LogSettings(_Section):
     """Logs go to standard error; they never hold photographs, embeddings or names of people."""
 
@@ -347,6 +361,7 @@ class Settings(BaseSettings):
     embedding: EmbeddingSettings = Field(default_factory=EmbeddingSettings)
     storage: StorageSettings = Field(default_factory=StorageSettings)
     index: IndexSettings = Field(default_factory=IndexSettings)
+    snapshots: SnapshotSettings = Field(default_factory=SnapshotSettings)
     log: LogSettings = Field(default_factory=LogSettings)
 
     @classmethod

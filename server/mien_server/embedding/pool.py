@@ -7,6 +7,7 @@ import logging
 import os
 import threading
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Final
@@ -17,6 +18,7 @@ from mien_server.embedding.waiting import Job, WaitingJobs
 from mien_server.embedding.work import Batch, WorkKind
 from mien_server.embedding.worker_process import BatchNotTaken, WorkerCrashed, WorkerProcess
 from mien_server.errors import InternalError, LimitExceeded, MienError, Overloaded, Unavailable
+from mien_server.records.caller import CALLER
 from mien_server.records.deadline import Deadline
 from mien_server.records.faces import ImageAnalysis, ImageStatus
 
@@ -37,7 +39,8 @@ ATTEMPTS_MAX: Final = 3
 class _Request:
     """Photographs of one caller and the answers so far. Guarded by the pool's lock, but for `done`."""
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, caller: str) -> None:
+        self.caller = caller
         self.answers: list[ImageAnalysis | None] = [None] * count
         self.missing_count = count
         self.error: MienError | None = None
@@ -120,10 +123,10 @@ class WorkerPool:
         """
         if not contents:
             return []
-        request = _Request(len(contents))
+        request = _Request(len(contents), CALLER.get())
         self.start()
         with self._condition:
-            self._admit(contents)
+            self._admit(contents, request.caller)
             self._waiting.add([Job(request, position, content, kind) for position, content in enumerate(contents)])
             self._condition.notify_all()
         try:
@@ -138,7 +141,7 @@ class WorkerPool:
         assert len(answers) == len(contents)
         return answers
 
-    def _admit(self, contents: Sequence[bytes]) -> None:
+    def _admit(self, contents: Sequence[bytes], caller: str) -> None:
         if self._is_closing:
             raise _closing()
         count_max, bytes_max = self._options.queue_images_max, self._options.queue_bytes_max
@@ -149,14 +152,34 @@ class WorkerPool:
                 f"{bytes_max:,} bytes: send them in several requests",
                 reason="EMBEDDING_QUEUE_TOO_SMALL",
             )
+        while (
+            len(self._waiting) + len(contents) > count_max or self._waiting.byte_count + byte_count > bytes_max
+        ) and not self._crowd_out(len(contents), caller):
+            raise self._full()
+
+    def _crowd_out(self, count: int, caller: str) -> bool:
+        """Refuse the newest request of the caller with the most photographs waiting, if it would still have more."""
+        owners = self._waiting.owners()
+        held: Counter[str] = Counter()
+        for owner, waiting_count in owners:
+            held[owner.caller] += waiting_count
+        greediest = max(held, key=held.__getitem__, default=caller)
+        if greediest == caller or held[greediest] <= held[caller] + count:
+            return False
+        newest = next(owner for owner, _ in reversed(owners) if owner.caller == greediest)
+        self._waiting.drop(newest)
+        newest.fail(self._full())
+        return True
+
+    def _full(self) -> Overloaded:
         waiting = len(self._waiting)
-        if waiting + len(contents) > count_max or self._waiting.byte_count + byte_count > bytes_max:
-            wait_s = waiting * self._seconds_per_image / self.worker_count
-            raise Overloaded(
-                f"{waiting} photographs wait to be embedded, the queue holds {count_max}; try again later",
-                retry_after_s=min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, wait_s)),
-                reason="EMBEDDING_QUEUE_FULL",
-            )
+        wait_s = waiting * self._seconds_per_image / self.worker_count
+        return Overloaded(
+            f"{waiting} photographs wait to be embedded, the queue holds {self._options.queue_images_max}; try again "
+            "later",
+            retry_after_s=min(RETRY_AFTER_MAX_S, max(RETRY_AFTER_MIN_S, wait_s)),
+            reason="EMBEDDING_QUEUE_FULL",
+        )
 
     def _serve(self, number: int) -> None:
         """Keep worker `number` running and fed, until the pool closes. The body of its thread."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 from mien_server.embedding.work import WorkKind
@@ -26,6 +26,7 @@ class Job(Generic[Owner]):
         owner: the request; compared by identity.
         position: which of the request's photographs.
         attempt_count: workers that died before reading it.
+        arrival: of its request, counted by the queue.
     """
 
     owner: Owner
@@ -33,6 +34,7 @@ class Job(Generic[Owner]):
     content: bytes
     kind: WorkKind
     attempt_count: int = 0
+    arrival: int = 0
 
 
 class WaitingJobs(Generic[Owner]):
@@ -43,6 +45,7 @@ class WaitingJobs(Generic[Owner]):
         self._requests: deque[deque[Job[Owner]]] = deque()
         self._count = 0
         self._bytes = 0
+        self._arrival_count = 0
 
     def __len__(self) -> int:
         return self._count
@@ -55,8 +58,14 @@ class WaitingJobs(Generic[Owner]):
     def add(self, jobs: Sequence[Job[Owner]]) -> None:
         """A request's photographs, behind the requests that wait."""
         if jobs:
-            self._requests.append(deque(jobs))
+            self._arrival_count += 1
+            self._requests.append(deque(replace(job, arrival=self._arrival_count) for job in jobs))
             self._grow(jobs)
+
+    def owners(self) -> list[tuple[Owner, int]]:
+        """The requests that wait, oldest first, and how many of their photographs do; of those put back not."""
+        newest_last = sorted(self._requests, key=lambda jobs: jobs[0].arrival)
+        return [(jobs[0].owner, len(jobs)) for jobs in newest_last]
 
     def put_back(self, jobs: Sequence[Job[Owner]]) -> None:
         """Photographs that a worker did not finish: ahead of everything, and each in a batch of its own."""

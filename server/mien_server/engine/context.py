@@ -15,6 +15,7 @@ from mien_server.engine.gallery_facts import FactsOfGalleries
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.patrol import Patrol
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import IndexState, RequestToken
 from mien_server.errors import Conflict, MienError, NotFound, Unavailable
 from mien_server.index import Generation
@@ -81,6 +82,7 @@ class EngineContext:
     store: Store
     indexes: Indexes
     embedding: EmbeddingService
+    snapshots: Snapshots
     patrol: Patrol
     filters: FilterCache = field(default_factory=FilterCache)
     facts: FactsOfGalleries = field(default_factory=FactsOfGalleries)

@@ -25,6 +25,7 @@ from mien_server.engine.operations import Operations
 from mien_server.engine.options import EngineOptions
 from mien_server.engine.patrol import Patrol
 from mien_server.engine.recognition import Recognition
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.types import RecipeInfo, ServerInfo
 from mien_server.storage import Store
 
@@ -47,6 +48,7 @@ class Engine:
         self.enrollment = Enrollment(context)
         self.recognition = Recognition(context)
         self.operations = Operations(context)
+        self.snapshots = context.snapshots
         self.sweeper = Sweeper(context.store, context.options.sweep_interval_s)
         self.erasures = Erasures(context, eraser, self.operations)
 
@@ -67,13 +69,17 @@ class Engine:
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
+            snapshots = Snapshots(store, log, indexes, options.snapshot_destinations, _versions())
+            opened.callback(snapshots.close)
             indexes.open()
             patrol = Patrol(store, options.patrol)
             opened.callback(patrol.close)
-            eraser = Eraser(store, log, indexes, options.erasure_within_s)
+            eraser = Eraser(store, log, indexes, snapshots, options.erasure_within_s)
             opened.callback(eraser.close)
             eraser.start()
-            engine = cls(EngineContext(options, store, indexes, EmbeddingService(options.embedding), patrol), eraser)
+            snapshots.open()
+            embedding = EmbeddingService(options.embedding)
+            engine = cls(EngineContext(options, store, indexes, embedding, snapshots, patrol), eraser)
             patrol.start()
             engine.sweeper.start()
             opened.pop_all()
@@ -125,8 +131,9 @@ class Engine:
         return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles()]
 
     def close(self) -> None:
-        """Stop patrol, sweep, erasures, builds and workers, finish writes that were accepted, give the lock back."""
+        """Stop patrol, sweep, erasures, snapshots, builds and workers, finish accepted writes, give the lock back."""
         self._context.patrol.close()
+        self._context.snapshots.close()
         self.sweeper.close()
         self._eraser.close()
         self._context.indexes.close()
@@ -148,6 +155,11 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
         threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
         notices=recipe.notices,
     )
+
+
+def _versions() -> dict[str, str]:
+    """Of what writes a snapshot."""
+    return {"mien": __version__, **_library_versions()}
 
 
 def _library_versions() -> dict[str, str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -34,7 +34,7 @@ from mien_server.engine.validation import (
 from mien_server.engine.vectors import check_vectors, digests_of, new_face_ids, unpack
 from mien_server.errors import InvalidArgument, MienError
 from mien_server.records.deadline import Deadline
-from mien_server.records.faces import ImageAnalysis
+from mien_server.records.faces import ImageAnalysis, ImageStatus, QualityReason
 from mien_server.records.policies import EnrollmentPolicy
 from mien_server.records.store_pb2 import EnrolledFace, EnrollOutcomeRecord, FaceRecord
 from mien_server.storage import Committed, EnrollResult, GalleryView, Replayed, RequestKey
@@ -72,10 +72,11 @@ class Enrollment:
         if replay is not None:
             return self._replayed(batch, replay, gallery.record.model_fingerprint)
         draft, analyses = self._drafted(batch, gallery, deadline)
-        if not draft.rows:
+        if not draft.rows and batch.request is None:
             return self._answer(batch, draft, analyses, None, gallery)
+        # Under a request id a batch of which nothing was enrolled is kept too: sent again it has the same outcome.
         deadline.check()
-        key = _request_key(batch.request, lambda result: _encode_outcomes(draft, result))
+        key = _request_key(batch.request, lambda result: _encode_outcomes(draft, analyses, result))
         written = self._context.store.write(self._command(batch.gallery, gallery, draft, key))
         if isinstance(written, Replayed):
             return self._replayed(batch, written, gallery.record.model_fingerprint)
@@ -181,9 +182,11 @@ class Enrollment:
         record = EnrollOutcomeRecord.FromString(replay.outcome)
         faces: dict[int, list[FaceInfo]] = {}
         errors: dict[int, MienError] = {}
-        flags: dict[int, EnrolledFace] = {}
+        first: dict[int, EnrolledFace] = {}
         added: set[int] = set()
+        created: set[int] = set()
         for entry in record.faces:
+            first.setdefault(entry.item, entry)
             error = error_of(entry)
             if error is not None:
                 errors[entry.item] = error
@@ -192,13 +195,16 @@ class Enrollment:
             faces.setdefault(entry.item, []).append(found or _gone(entry, fingerprint))
             if not entry.duplicate:
                 added.add(entry.item)
-            flags.setdefault(entry.item, entry)
+            if entry.identity_created:
+                created.add(entry.item)
         outcomes = tuple(
             EnrollOutcome(
                 error=errors.get(position),
                 faces=tuple(faces.get(position, ())),
                 duplicate=position in faces and position not in added,
-                identity_created=position in flags and flags[position].identity_created,
+                identity_created=position in created,
+                image=_kept_image(first.get(position), errors.get(position)),
+                warnings=tuple(map(QualityReason, first[position].warnings)) if position in first else (),
             )
             for position in range(len(batch.items))
         )
@@ -246,7 +252,7 @@ class Enrollment:
         good = [row for row in range(raw.shape[0]) if row not in errors]
         kept = np.array(good, dtype=np.int64) if errors else None
         vectors = checked.vectors if kept is None else np.ascontiguousarray(checked.vectors[kept])
-        if not len(vectors):
+        if not len(vectors) and rows.request is None:
             empty = EnrollRowsOutcome([""] * raw.shape[0], errors, 0, 0, self._context.store.revision)
             return lambda: empty
         policy = rows.policy or enrollment_policy_of(record.enrollment_policy)
@@ -381,7 +387,7 @@ def _rows_outcome(
     return EnrollRowsOutcome(face_ids, errors, enrolled_count, duplicate_count, revision)
 
 
-def _encode_outcomes(draft: EnrollmentDraft, result: EnrollResult) -> bytes:
+def _encode_outcomes(draft: EnrollmentDraft, analyses: Mapping[int, ImageAnalysis], result: EnrollResult) -> bytes:
     entries = [refused_item(item, error) for item, error in draft.errors.items()]
     for row, drafted in enumerate(draft.rows):
         if row in result.errors:
@@ -396,7 +402,19 @@ def _encode_outcomes(draft: EnrollmentDraft, result: EnrollResult) -> bytes:
                 identity_created=bool(result.identity_created[row]),
             )
         )
+    for entry in entries:
+        if entry.item in analyses:
+            entry.image_status = analyses[entry.item].status.value
+        entry.warnings.extend(reason.value for reason in draft.warnings.get(entry.item, ()))
     return EnrollOutcomeRecord(faces=entries).SerializeToString()
+
+
+def _kept_image(entry: EnrolledFace | None, error: MienError | None) -> ImageAnalysis | None:
+    """What is kept of an item's photograph: its status. What was found in it is not."""
+    if entry is None or not entry.image_status:
+        return None
+    message = "" if error is None else error.message
+    return ImageAnalysis(ImageStatus(entry.image_status), message, width=0, height=0, sha256=b"", faces=())
 
 
 def _gone(entry: EnrolledFace, fingerprint: str) -> FaceInfo:

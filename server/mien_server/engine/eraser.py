@@ -9,6 +9,7 @@ from concurrent.futures import Future
 from mien_server.engine.context import now_us
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.operation_log import OperationLog
+from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.translation import erasure_of
 from mien_server.engine.types import OperationKind, OperationState
 from mien_server.errors import MienError, Unavailable
@@ -32,8 +33,11 @@ class Eraser:
         within_s: an erasure that takes longer is overdue, and the server says so.
     """
 
-    def __init__(self, store: Store, log: OperationLog, indexes: Indexes, within_s: float) -> None:
+    def __init__(
+        self, store: Store, log: OperationLog, indexes: Indexes, snapshots: Snapshots, within_s: float
+    ) -> None:
         self._store = store
+        self._snapshots = snapshots
         self._log = log
         self._indexes = indexes
         self._within_us = int(within_s * 1_000_000)
@@ -83,8 +87,10 @@ class Eraser:
                     return
                 self._is_wanted = False
             try:
-                for record in self._run.run():
-                    logger.info("erasure %s is done", record.name)
+                # A snapshot that reads while bytes are overwritten would hold some of both.
+                with self._snapshots.none_running():
+                    for record in self._run.run():
+                        logger.info("erasure %s is done", record.name)
                 self._finish_done()
                 self._trouble = ""
             except Exception as error:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 
@@ -84,7 +85,6 @@ class Indexes:
         self._damaged: set[int] = set()
         self._resting = Resting()
         self._is_closing = False
-        self._sequence = 0
         self._scheduled_s = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="mien-indexes", daemon=True)
 
@@ -109,6 +109,10 @@ class Indexes:
     def generations(self) -> Mapping[int, Generation]:
         """What serves now, by gallery number; never changes, the next one is another."""
         return self._generations.served
+
+    def holding(self, number: int) -> AbstractContextManager[Generation | None]:
+        """What serves a gallery now, its files kept for the length of the block; None where nothing does."""
+        return self._generations.holding(number)
 
     def _load_published(self, gallery: GalleryView, revision: int) -> Generation | None:
         directory = self._store.index_directory(gallery.number)
@@ -179,11 +183,8 @@ class Indexes:
     ) -> OperationRecord:
         """A record of an operation to come; its name ascends with time."""
         now_us = time.time_ns() // 1000
-        with self._wake:
-            self._sequence += 1
-            name = f"operations/{now_us:016d}-{self._sequence:06d}"
         return OperationRecord(
-            name=name,
+            name=self.log.new_name(now_us),
             kind=kind,
             gallery_number=gallery_number,
             gallery_name=gallery_name,

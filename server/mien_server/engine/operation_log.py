@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from mien_server.engine.types import OperationKind, OperationState
 from mien_server.errors import MienError, Overloaded
-from mien_server.records.store_pb2 import OperationRecord
+from mien_server.records.store_pb2 import OperationRecord, SnapshotRecord
 from mien_server.storage import Committed, ForgetOperations, PutOperation, Replayed, RequestKey, Store
 
 __all__ = ["OperationEntry", "OperationLog"]
@@ -39,6 +39,13 @@ class OperationLog:
         self._age_max_us = age_max_s * 1_000_000
         self._entries: dict[str, OperationEntry] = {}
         self._lock = threading.Lock()
+        self._sequence = 0
+
+    def new_name(self, now_us: int) -> str:
+        """The name of an operation to come; names ascend with time."""
+        with self._lock:
+            self._sequence += 1
+            return f"operations/{now_us:016d}-{self._sequence:06d}"
 
     def _forget_ended(self, before_us: int) -> None:
         with self._store.view() as view:
@@ -163,6 +170,10 @@ class OperationLog:
         """Note what a build made."""
         record = self._entries[name].record
         record.result_generation, record.result_rows = generation, rows
+
+    def set_snapshot(self, name: str, snapshot: SnapshotRecord) -> None:
+        """Note which snapshot was taken."""
+        self._entries[name].record.result_snapshot.CopyFrom(snapshot)
 
     def find(self, name: str) -> OperationRecord | None:
         """An operation as it stands; None when there is none of that name."""

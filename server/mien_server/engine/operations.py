@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import time
 
-from mien_server.engine.context import EngineContext, now_us
+from mien_server.engine.context import EngineContext, check_replay, now_us
 from mien_server.engine.translation import erasure_info, erasure_of
-from mien_server.engine.types import OperationInfo, OperationKind, OperationState, RequestToken
+from mien_server.engine.types import (
+    OperationInfo,
+    OperationKind,
+    OperationState,
+    RequestToken,
+    SnapshotResult,
+    SnapshotSummary,
+)
 from mien_server.engine.validation import check_gallery_name
-from mien_server.errors import Cancelled, InternalError, MienError, NotFound, Unavailable
+from mien_server.errors import Cancelled, CorruptStore, InternalError, InvalidArgument, MienError, NotFound, Unavailable
 from mien_server.records.deadline import Deadline
 from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import RequestKey
@@ -17,8 +24,17 @@ __all__ = ["Operations"]
 
 _ERROR_KINDS: dict[str, type[MienError]] = {
     "BUILD_CANCELLED": Cancelled,
+    "CANCELLED": Cancelled,
+    "CORRUPT_STORE": CorruptStore,
     "GALLERY_NOT_FOUND": NotFound,
+    "RECORD_DAMAGED": CorruptStore,
     "SERVER_RESTARTED": Unavailable,
+    "SNAPSHOT_DAMAGED": CorruptStore,
+    "SNAPSHOT_DESTINATION_INVALID": InvalidArgument,
+    "SNAPSHOT_PLACE_FAILED": Unavailable,
+    "SNAPSHOT_PLACE_FULL": Unavailable,
+    "STORAGE_READ_FAILED": Unavailable,
+    "VECTOR_DAMAGED": CorruptStore,
 }
 """How an operation's end is classed, by its reason; everything else is the server's own failure."""
 
@@ -52,6 +68,25 @@ class Operations:
         if name == record.name:
             self._context.indexes.request_build(number, name)
         return self.get(name)
+
+    def create_snapshot(
+        self, destination: str, request: RequestToken | None = None, *, is_verified: bool = False, is_full: bool = False
+    ) -> OperationInfo:
+        """Start a snapshot of the whole store; see `Snapshots.start` for what it raises."""
+        return self.get(self._context.snapshots.start(destination, request, is_verified=is_verified, is_full=is_full))
+
+    def list_snapshots(self, destination: str, after: str, limit: int) -> tuple[tuple[SnapshotSummary, ...], str]:
+        """A page of snapshots; see `Snapshots.page`."""
+        return self._context.snapshots.page(destination, after, limit)
+
+    def delete_snapshot(
+        self, name: str, destination: str, request: RequestToken | None = None, *, allow_missing: bool = False
+    ) -> None:
+        """Remove a snapshot, once for each request id; see `Snapshots.remove`."""
+        with self._context.store.view() as view:
+            if check_replay(view, request) is not None:
+                return
+        self._context.snapshots.remove(name, destination, request, allow_missing=allow_missing)
 
     def get(self, name: str) -> OperationInfo:
         """An operation as it stands.
@@ -100,8 +135,16 @@ class Operations:
             NotFound: OPERATION_NOT_FOUND.
         """
         info = self.get(name)
-        if not info.state.is_done:
-            self._context.indexes.cancel(name)
+        if info.state.is_done:
+            return info
+        match info.kind:
+            case OperationKind.REBUILD_INDEX:
+                self._context.indexes.cancel(name)
+            case OperationKind.SNAPSHOT:
+                self._context.snapshots.cancel(name)
+            case OperationKind.ERASE:
+                # What was promised to a person is not taken back.
+                pass
         return self.get(name)
 
     def _info(self, record: OperationRecord) -> OperationInfo:
@@ -116,6 +159,8 @@ class Operations:
                     case OperationKind.ERASE:
                         kept = view.erasure(erasure_of(record.name))
                         erasure = None if kept is None else erasure_info(kept, now_us(), 0)
+                    case OperationKind.SNAPSHOT:
+                        pass
         return OperationInfo(
             name=record.name,
             kind=kind,
@@ -129,8 +174,22 @@ class Operations:
             result_generation=record.result_generation,
             result_rows=record.result_rows,
             index_state=index_state,
+            result_snapshot=_snapshot_of(record) if record.HasField("result_snapshot") else None,
             erasure=erasure,
         )
+
+
+def _snapshot_of(record: OperationRecord) -> SnapshotResult:
+    snapshot = record.result_snapshot
+    return SnapshotResult(
+        name=snapshot.name,
+        destination=snapshot.destination,
+        revision=snapshot.revision,
+        size_bytes=snapshot.size_bytes,
+        new_bytes=snapshot.new_bytes,
+        file_count=snapshot.file_count,
+        duration_us=snapshot.duration_us,
+    )
 
 
 def _error_of(record: OperationRecord) -> MienError | None:

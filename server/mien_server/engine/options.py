@@ -27,6 +27,7 @@ class EngineOptions:
         sweep_interval_s: how often what has expired is deleted.
         erasure_within_s: an erasure that takes longer is overdue, and the server says so.
         rebuilds_automatically: whether indexes are built and rebuilt without being asked.
+        snapshot_destinations: folders and URLs that snapshots may be written to, and below; none: no snapshots.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -41,3 +42,4 @@ class EngineOptions:
     sweep_interval_s: float = 60.0
     erasure_within_s: float = 60.0
     rebuilds_automatically: bool = True
+    snapshot_destinations: tuple[str, ...] = ()

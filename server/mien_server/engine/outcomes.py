@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import mien_server.errors as errors_module
 from mien_server.engine.types import EnrollRowsOutcome
-from mien_server.errors import InternalError, MienError
+from mien_server.errors import InternalError, InvalidArgument, MienError
 from mien_server.records.store_pb2 import CountOutcomeRecord, EnrolledFace, EnrollRowsOutcomeRecord
 
 __all__ = [
@@ -34,7 +34,12 @@ def counts_of(outcome: bytes) -> CountOutcomeRecord:
 def refused_item(item: int, error: MienError) -> EnrolledFace:
     """The record of an item that was refused."""
     return EnrolledFace(
-        item=item, error_class=type(error).__name__, error_reason=error.reason, error_message=error.message
+        item=item,
+        error_class=type(error).__name__,
+        error_reason=error.reason,
+        error_message=error.message,
+        error_field=error.field if isinstance(error, InvalidArgument) else "",
+        error_metadata=error.metadata,
     )
 
 
@@ -43,8 +48,10 @@ def error_of(record: EnrolledFace) -> MienError | None:
     if not record.error_class:
         return None
     kind = getattr(errors_module, record.error_class, InternalError)
-    error = kind(record.error_message, reason=record.error_reason)
-    return error if isinstance(error, MienError) else InternalError(record.error_message)
+    if not (isinstance(kind, type) and issubclass(kind, MienError)):
+        return InternalError(record.error_message)
+    further = {"field": record.error_field} if issubclass(kind, InvalidArgument) else {}
+    return kind(record.error_message, reason=record.error_reason, metadata=dict(record.error_metadata), **further)
 
 
 def encode_rows_outcome(outcome: EnrollRowsOutcome) -> bytes:

@@ -152,7 +152,7 @@ class Sealer:
             MienError, OSError: it could not be made.
         """
         with self._generations.sealing, self._generations.holding(number) as generation:
-            with self._store.view() as view:
+            with self._store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 if generation is None or gallery is None:
                     return False

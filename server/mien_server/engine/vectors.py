@@ -137,6 +137,8 @@ def _refusal(row: Float32Array, norm: float, field: str) -> EmbeddingRefused:
 
 def digests_of(vectors: Float32Array) -> list[bytes]:
     """Sixteen bytes that tell identical vectors, one for each row of float32 [n, d]."""
+    if not vectors.size:
+        return []
     rows = np.ascontiguousarray(vectors).data.cast("B")
     width = vectors.shape[1] * 4
     sha256 = hashlib.sha256

@@ -11,7 +11,7 @@ from mien_server.index.build_job import BuildJob
 from mien_server.index.build_process import BuildFailed, BuildProcess
 from mien_server.index.generation import ExpectedGeneration, Generation, load_generation
 from mien_server.index.inspection import GenerationInspection, inspect_agreement, inspect_generation
-from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest
+from mien_server.index.manifest import GenerationRefused, LadderStep, Manifest, generation_files
 from mien_server.index.plan import default_agreement, searches_exactly
 from mien_server.index.publish import current_generation, current_or_none, prune, publish, retire, unpublish
 from mien_server.index.rebuild_policy import (
@@ -46,6 +46,7 @@ __all__ = [
     "current_generation",
     "current_or_none",
     "default_agreement",
+    "generation_files",
     "inspect_agreement",
     "inspect_generation",
     "load_generation",

@@ -272,15 +272,14 @@ class _Places:
 
 @dataclass(frozen=True, slots=True)
 class _Costs:
-    """Processor time of one probe, in milliseconds: a part for the lists and a part for the candidates.
+    """Processor time of one probe, in milliseconds: that of any probe, of each list and of each candidate.
 
-    Attributes:
-        of_lists: by lists scanned, with the fewest candidates.
-        of_rescored: by candidates, what they cost more than the fewest.
+    What was measured is smoothed: a busy machine would otherwise make more lists look cheaper than fewer.
     """
 
-    of_lists: dict[int, float]
-    of_rescored: dict[int, float]
+    of_probe: float
+    of_list: float
+    of_candidate: float
 
     @classmethod
     def measured(
@@ -291,17 +290,17 @@ class _Costs:
         list_steps: list[int],
         rescored_steps: list[int],
     ) -> Self:
-        fewest = rescored_steps[0]
-        of_lists = {lists: _milliseconds(vectors, index, probes, lists, fewest) for lists in list_steps}
         middle = list_steps[len(list_steps) // 2]
-        of_rescored = {fewest: 0.0}
-        for rescored in rescored_steps[1:]:
-            more = _milliseconds(vectors, index, probes, middle, rescored) - of_lists[middle]
-            of_rescored[rescored] = max(more, *of_rescored.values())
-        return cls(of_lists, of_rescored)
+        efforts = [(lists, rescored_steps[0]) for lists in list_steps]
+        efforts += [(middle, rescored) for rescored in rescored_steps[1:]]
+        times = np.array([_milliseconds(vectors, index, probes, *effort) for effort in efforts])
+        # Errors are in proportion to times. None of the three is negative.
+        counted = np.array([(1, *effort) for effort in efforts]) / times[:, None]
+        of_probe, of_list, of_candidate = np.maximum(np.linalg.lstsq(counted, np.ones(len(times)))[0], 0.0).tolist()
+        return cls(of_probe, max(of_list, 1e-9), max(of_candidate, 1e-9))
 
     def milliseconds(self, lists: int, rescored: int) -> float:
-        return self.of_lists[lists] + self.of_rescored[rescored]
+        return self.of_probe + self.of_list * lists + self.of_candidate * rescored
 
 
 def ladder_of(efforts: list[Effort], mated: Answers) -> tuple[LadderStep, ...]:

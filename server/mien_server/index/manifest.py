@@ -24,6 +24,7 @@ __all__ = [
     "Stage",
     "Staging",
     "digest_of",
+    "generation_files",
     "ladder_of_fields",
     "read_manifest",
     "sealed_text",
@@ -211,6 +212,15 @@ def sealed_text(fields: Mapping[str, Any]) -> str:
 
 def _text(fields: Mapping[str, Any]) -> str:
     return json.dumps(fields, indent=1, sort_keys=True)
+
+
+def generation_files(folder: Path) -> tuple[str, ...]:
+    """Names of the files that make up the generation in `folder`, its manifest the last.
+
+    Raises:
+        GenerationRefused: its manifest cannot be read.
+    """
+    return (*(file.name for file in read_manifest(folder).files), MANIFEST_FILE_NAME)
 
 
 def digest_of(path: Path) -> FileDigest:

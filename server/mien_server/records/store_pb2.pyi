@@ -292,7 +292,7 @@ class RequestRecord(_message.Message):
     def __init__(self, fingerprint: _Optional[bytes] = ..., revision: _Optional[int] = ..., time_us: _Optional[int] = ..., outcome: _Optional[bytes] = ..., is_erased: _Optional[bool] = ...) -> None: ...
 
 class OperationRecord(_message.Message):
-    __slots__ = ("name", "kind", "gallery_number", "gallery_name", "state", "progress", "stage", "create_time_us", "end_time_us", "error_reason", "error_message", "result_generation", "result_rows")
+    __slots__ = ("name", "kind", "gallery_number", "gallery_name", "state", "progress", "stage", "create_time_us", "end_time_us", "error_reason", "error_message", "result_generation", "result_rows", "result_snapshot")
     NAME_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     GALLERY_NUMBER_FIELD_NUMBER: _ClassVar[int]
@@ -306,6 +306,7 @@ class OperationRecord(_message.Message):
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
     RESULT_GENERATION_FIELD_NUMBER: _ClassVar[int]
     RESULT_ROWS_FIELD_NUMBER: _ClassVar[int]
+    RESULT_SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     name: str
     kind: int
     gallery_number: int
@@ -319,7 +320,28 @@ class OperationRecord(_message.Message):
     error_message: str
     result_generation: str
     result_rows: int
-    def __init__(self, name: _Optional[str] = ..., kind: _Optional[int] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., state: _Optional[int] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time_us: _Optional[int] = ..., end_time_us: _Optional[int] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ..., result_generation: _Optional[str] = ..., result_rows: _Optional[int] = ...) -> None: ...
+    result_snapshot: SnapshotRecord
+    def __init__(self, name: _Optional[str] = ..., kind: _Optional[int] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., state: _Optional[int] = ..., progress: _Optional[float] = ..., stage: _Optional[str] = ..., create_time_us: _Optional[int] = ..., end_time_us: _Optional[int] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ..., result_generation: _Optional[str] = ..., result_rows: _Optional[int] = ..., result_snapshot: _Optional[_Union[SnapshotRecord, _Mapping]] = ...) -> None: ...
+
+class SnapshotRecord(_message.Message):
+    __slots__ = ("name", "destination", "revision", "time_us", "size_bytes", "new_bytes", "file_count", "duration_us")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    DESTINATION_FIELD_NUMBER: _ClassVar[int]
+    REVISION_FIELD_NUMBER: _ClassVar[int]
+    TIME_US_FIELD_NUMBER: _ClassVar[int]
+    SIZE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    NEW_BYTES_FIELD_NUMBER: _ClassVar[int]
+    FILE_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DURATION_US_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    destination: str
+    revision: int
+    time_us: int
+    size_bytes: int
+    new_bytes: int
+    file_count: int
+    duration_us: int
+    def __init__(self, name: _Optional[str] = ..., destination: _Optional[str] = ..., revision: _Optional[int] = ..., time_us: _Optional[int] = ..., size_bytes: _Optional[int] = ..., new_bytes: _Optional[int] = ..., file_count: _Optional[int] = ..., duration_us: _Optional[int] = ...) -> None: ...
 
 class EnrollOutcomeRecord(_message.Message):
     __slots__ = ("faces",)
@@ -328,7 +350,14 @@ class EnrollOutcomeRecord(_message.Message):
     def __init__(self, faces: _Optional[_Iterable[_Union[EnrolledFace, _Mapping]]] = ...) -> None: ...
 
 class EnrolledFace(_message.Message):
-    __slots__ = ("item", "face_id", "identity_id", "duplicate", "identity_created", "error_class", "error_reason", "error_message")
+    __slots__ = ("item", "face_id", "identity_id", "duplicate", "identity_created", "error_class", "error_reason", "error_message", "error_field", "error_metadata", "image_status", "warnings")
+    class ErrorMetadataEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: str
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[str] = ...) -> None: ...
     ITEM_FIELD_NUMBER: _ClassVar[int]
     FACE_ID_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
@@ -337,6 +366,10 @@ class EnrolledFace(_message.Message):
     ERROR_CLASS_FIELD_NUMBER: _ClassVar[int]
     ERROR_REASON_FIELD_NUMBER: _ClassVar[int]
     ERROR_MESSAGE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_FIELD_NUMBER: _ClassVar[int]
+    ERROR_METADATA_FIELD_NUMBER: _ClassVar[int]
+    IMAGE_STATUS_FIELD_NUMBER: _ClassVar[int]
+    WARNINGS_FIELD_NUMBER: _ClassVar[int]
     item: int
     face_id: str
     identity_id: str
@@ -345,7 +378,11 @@ class EnrolledFace(_message.Message):
     error_class: str
     error_reason: str
     error_message: str
-    def __init__(self, item: _Optional[int] = ..., face_id: _Optional[str] = ..., identity_id: _Optional[str] = ..., duplicate: _Optional[bool] = ..., identity_created: _Optional[bool] = ..., error_class: _Optional[str] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ...) -> None: ...
+    error_field: str
+    error_metadata: _containers.ScalarMap[str, str]
+    image_status: int
+    warnings: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, item: _Optional[int] = ..., face_id: _Optional[str] = ..., identity_id: _Optional[str] = ..., duplicate: _Optional[bool] = ..., identity_created: _Optional[bool] = ..., error_class: _Optional[str] = ..., error_reason: _Optional[str] = ..., error_message: _Optional[str] = ..., error_field: _Optional[str] = ..., error_metadata: _Optional[_Mapping[str, str]] = ..., image_status: _Optional[int] = ..., warnings: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class CountOutcomeRecord(_message.Message):
     __slots__ = ("identity_count", "face_count", "identity_ids")

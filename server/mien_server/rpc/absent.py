@@ -12,7 +12,6 @@ __all__ = ["ABSENT_METHODS", "absent_features", "unimplemented"]
 ABSENT_METHODS: Mapping[str, str] = {
     "mien.v1.OperationsService.ImportFaces": "not built yet; use GalleryService.StreamEnroll",
     "mien.v1.OperationsService.ExportFaces": "not built yet; use GalleryService.ListFaces with include_embedding",
-    "mien.v1.OperationsService.CreateSnapshot": "not built yet; stop the server and copy the store's directory",
     "mien.v1.OperationsService.CalibrateGallery": "not built yet; set the gallery's decision policy to a similarity",
     "mien.v1.OperationsService.EvaluateGallery": "not built yet; identify labelled probes and count",
 }

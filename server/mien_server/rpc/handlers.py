@@ -21,6 +21,7 @@ from google.protobuf.message import DecodeError, Message
 
 from mien_server.engine import Engine
 from mien_server.errors import Cancelled, InvalidArgument, LimitExceeded, MienError
+from mien_server.records.caller import CALLER
 from mien_server.records.deadline import Deadline
 from mien_server.rpc.clients import Client, client_of
 from mien_server.rpc.elements import ELEMENT_BYTES_MIN, element_count
@@ -119,6 +120,7 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], admi
         start_s = time.monotonic()
         try:
             client = client_behind(context)
+            CALLER.set(client.name)
             _refuse_overflow(context)
             engine = gate.enter()
             try:
@@ -185,6 +187,7 @@ def stream_handler(method: Method, stream: StreamMethod, admission: Admission, w
     def handle(bodies: Iterator[bytes], context: grpc.ServicerContext) -> Iterator[bytes]:
         start_s = time.monotonic()
         client = client_behind(context)
+        CALLER.set(client.name)
         answers = AnswersInOrder(bodies, window, StreamPeer(client, context.cancel, patience))
         context.add_callback(answers.stop)
         try:

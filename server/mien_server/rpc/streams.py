@@ -12,7 +12,9 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextvars import copy_context
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import grpc
@@ -171,7 +173,8 @@ class AnswersInOrder:
             MienError: what ended the stream early, after the answers to everything before it.
             Unavailable: SHUTTING_DOWN, when it was stopped; STREAM_IDLE, when nothing happened for too long.
         """
-        threading.Thread(target=self._read, args=(begin,), name="mien-stream-reader", daemon=True).start()
+        reading = partial(copy_context().run, self._read, begin)
+        threading.Thread(target=reading, name="mien-stream-reader", daemon=True).start()
         try:
             while (begun := self._next_begun()) is not None:
                 body_bytes, finish = begun

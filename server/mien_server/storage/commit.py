@@ -37,6 +37,7 @@ class Pending(Generic[R]):
 
     command: Command[R]
     row_count: int
+    byte_count: int = 0
     future: Future[Committed[R] | Replayed] = field(default_factory=Future)
 
 
@@ -77,10 +78,6 @@ class Committer:
         """Put failures right and take out some of what deleted galleries left; answers whether there is more to do."""
         try:
             self._settle()
-        except MienError:
-            # Said when it began; the next write hears it too.
-            return False
-        try:
             more = self._chores.do_some(is_idle=is_idle)
         except lmdb.MapFullError:
             return self._has_grown()

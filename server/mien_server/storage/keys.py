@@ -19,6 +19,7 @@ with its number, so that a gallery is one run of keys in each database.
     requests              request id
     request_times         time in microseconds u64, request id
     operations            name
+    snapshots             name
     erasures              name
 
 A label is: length of its key u8, key, length of its value u16, value. A kind is EXPIRY_FACE or EXPIRY_IDENTITY. The
@@ -219,7 +220,7 @@ def decode_text(key: bytes) -> tuple[int, str]:
 
 
 def encode_name(name: str, what: str, bytes_max: int = NAME_BYTES_MAX) -> bytes:
-    """Key of `gallery_names`, `operations` and `requests`: the text itself.
+    """Key of `gallery_names`, `operations`, `snapshots` and `requests`: the text itself.
 
     Raises:
         InvalidArgument: empty.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from mien_server.storage.databases import (
     Database,
     Handles,
     Reading,
+    Transaction,
     corrupt,
     open_databases,
     open_environment,
@@ -68,6 +70,15 @@ class OpenedStore:
     clock: Clock
     upkeep: Upkeep = field(default_factory=Upkeep)
     damage: Doubts = field(default_factory=Doubts)
+
+    @contextmanager
+    def pinned(self) -> Iterator[Transaction]:
+        """A read transaction of the newest commit, or in the moment before its publication the one before it."""
+        snapshot, transaction = self.snapshots.acquire()
+        try:
+            yield transaction
+        finally:
+            self.snapshots.release(snapshot, transaction)
 
 
 def vector_file_of(layout: Layout, store_id: str, record: GalleryRecord) -> VectorFile:

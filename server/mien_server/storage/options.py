@@ -23,6 +23,7 @@ class StoreOptions:
         group_commands_max: commands that one commit takes at most.
         queue_rows_max: rows waiting for the writer before further writes are refused (WRITE_QUEUE_FULL). A command
             that writes no rows counts as one.
+        queue_bytes_max: bytes of their vectors and records, likewise.
         journal_revisions_max, journal_bytes_max: journal entries kept, and bytes they may take; older ones go, a few
             with each commit.
         request_age_max_s: how long a request id is remembered, in seconds.
@@ -38,6 +39,7 @@ class StoreOptions:
     group_rows_max: int = 8_192
     group_commands_max: int = 1_024
     queue_rows_max: int = 65_536
+    queue_bytes_max: int = 256 * 1024 * 1024
     journal_revisions_max: int = 100_000
     journal_bytes_max: int = 1 << 30
     request_age_max_s: int = 86_400

@@ -53,6 +53,16 @@ class PageFault(Exception):
         self.offset = page * page_bytes
 
 
+class UndoneMeta(PageFault):
+    """A meta page whose commit LMDB undid because it could not be written: the numbers of an older commit, and trees
+    beyond its last page. LMDB never reads it while the other one is newer, and writes over it with the next commit.
+    """
+
+    def __init__(self, page: int, page_bytes: int, what: str, transaction: int) -> None:
+        super().__init__(page, page_bytes, what)
+        self.transaction = transaction
+
+
 class Tree(NamedTuple):
     """One B-tree as its record describes it."""
 
@@ -131,12 +141,17 @@ class PageFile:
 
     def _read_metas(self) -> list[Meta]:
         """Those that can be read, the newest first."""
-        found = []
+        found: list[Meta] = []
+        undone: list[UndoneMeta] = []
         for page in range(META_PAGES):
             try:
                 found.append(self._read_meta(page))
+            except UndoneMeta as fault:
+                undone.append(fault)
             except PageFault as fault:
                 self.faults.append(fault)
+        newest = max((meta.transaction for meta in found), default=-1)
+        self.faults += [fault for fault in undone if fault.transaction > newest]
         return sorted(found, key=lambda meta: meta.transaction, reverse=True)
 
     def _read_meta(self, page: int) -> Meta:
@@ -159,6 +174,9 @@ class PageFile:
                 page, f"the file has {self.file_bytes} bytes, and transaction {transaction} needs {needed}"
             )
         for tree in (free, main):
+            if not tree.is_empty and last_page < tree.root < self.page_count:
+                what = f"names page {tree.root}, beyond the last one ({last_page}) of transaction {transaction}"
+                raise UndoneMeta(page, self.page_bytes, what, transaction)
             if not tree.is_empty and not (META_PAGES <= tree.root <= last_page and 0 < tree.depth <= _DEPTH_MAX):
                 raise self._fault(page, f"names page {tree.root} as the root of a tree of depth {tree.depth}")
         return Meta(page, transaction, last_page, free, main)

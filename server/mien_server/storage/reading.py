@@ -20,6 +20,7 @@ from mien_server.records.store_pb2 import (
     JournalEntry,
     OperationRecord,
     RequestRecord,
+    SnapshotRecord,
 )
 from mien_server.storage import keys
 from mien_server.storage.databases import Database, Reading, corrupt
@@ -257,6 +258,13 @@ class RecordReader:
             for key, raw in self.reading.items(Database.OPERATIONS, b"")
         ]
 
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every snapshot remembered, in the order of names."""
+        return [
+            decode_message(SnapshotRecord, raw, Database.SNAPSHOTS, key)
+            for key, raw in self.reading.items(Database.SNAPSHOTS, b"")
+        ]
+
     def erasure(self, name: str) -> ErasureRecord | None:
         """The erasure of that name."""
         key = keys.encode_name(name, "erasure name")
@@ -276,11 +284,8 @@ class RecordReader:
 
     def snapshots_before(self, revision: int) -> list[HeldSnapshotRecord]:
         """The snapshots that were taken of older revisions."""
-        every = [
-            decode_message(HeldSnapshotRecord, raw, Database.SNAPSHOTS, key)
-            for key, raw in self.reading.items(Database.SNAPSHOTS, b"")
-        ]
-        return [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in every if one.revision < revision]
+        taken = [one for one in self.snapshots() if one.revision < revision]
+        return [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in taken]
 
     def next_gallery_number(self) -> int:
         """The number of the next gallery made; 1 in a new store."""

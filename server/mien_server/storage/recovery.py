@@ -12,6 +12,7 @@ from __future__ import annotations
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,8 +29,10 @@ log = logging.getLogger(__name__)
 
 META_PAGE_COUNT = 2
 MAP_GROWTH = 2
-VIEWS_WAIT_S_MAX = 5.0
+VIEWS_WAIT_S_MAX = 2.0
 """How long new views wait for the open ones to end, before what needs LMDB to itself is put off."""
+VIEWS_REST_S = 10.0
+"""How long it is put off, so that a view which stays open for long holds up others for a small share of the time."""
 
 _DATA_FILE_NAME = "data.mdb"
 
@@ -44,6 +47,7 @@ class Recovery:
         self._map_size_bytes = int(opened.environment.info()["map_size"])
         self._doubt: OutcomeUnknown | None = None
         self._is_shut = False
+        self._put_off_until_s = 0.0
 
     @property
     def is_needed(self) -> bool:
@@ -135,13 +139,17 @@ class Recovery:
             OSError, lmdb.Error: likewise.
         """
         opened = self._opened
+        views_are_open = Unavailable(
+            f"{opened.layout.meta}: has to be opened anew, and reads are under way; send the write again "
+            "(nothing of it was kept)",
+            reason="STORAGE_WRITE_FAILED",
+        )
+        if time.monotonic() < self._put_off_until_s:
+            raise views_are_open
         with opened.snapshots.paused(VIEWS_WAIT_S_MAX) as is_quiet:
             if not is_quiet:
-                raise Unavailable(
-                    f"{opened.layout.meta}: has to be opened anew, and views are open that do not end; send the write "
-                    "again (nothing of it was kept)",
-                    reason="STORAGE_WRITE_FAILED",
-                )
+                self._put_off_until_s = time.monotonic() + VIEWS_REST_S
+                raise views_are_open
             opened.environment.close()
             self._is_shut = True
             try:

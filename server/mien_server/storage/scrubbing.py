@@ -22,10 +22,10 @@ import logging
 import mmap
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple, Protocol, TypeAlias
 
 import lmdb
 import numpy as np
@@ -36,7 +36,7 @@ from mien_server.storage.databases import Database, Handles, Transaction
 from mien_server.storage.lmdb_pages import Gaps, Meta, PagesNotUnderstood, free_pages, map_pages, read_meta, separators
 from mien_server.storage.upkeep import Upkeep
 
-__all__ = ["Range", "Scrubber", "write_zeros"]
+__all__ = ["OpenedRecords", "Range", "Scrubber", "write_zeros"]
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,17 @@ class Range(NamedTuple):
     end: bytes | None
 
 
+class OpenedRecords(Protocol):
+    """What is open; environment and handles are others after LMDB was opened anew, which waits for `pinned` to end."""
+
+    environment: lmdb.Environment
+    handles: Handles
+    upkeep: Upkeep
+
+    def pinned(self) -> AbstractContextManager[Transaction]:
+        """A read transaction of the newest commit, or the one before it."""
+
+
 class Scrubber:
     """Cleans the file of one environment. Each method says on which thread.
 
@@ -76,11 +87,9 @@ class Scrubber:
         OSError, lmdb.Error: the system refuses.
     """
 
-    def __init__(self, environment: lmdb.Environment, handles: Handles, upkeep: Upkeep) -> None:
-        self._environment = environment
-        self._handles = handles
-        self._upkeep = upkeep
-        self._path = Path(environment.path()) / "data.mdb"
+    def __init__(self, records: OpenedRecords) -> None:
+        self._records = records
+        self._path = Path(records.environment.path()) / "data.mdb"
 
     def wipe_buffers(self) -> None:
         """Fill the memory that LMDB will write from. On the writer thread.
@@ -88,36 +97,38 @@ class Scrubber:
         How much that is, LMDB does not say: as many pages as its largest transaction changed. No transaction changes
         more pages than two for each key, or than there are.
         """
-        page_bytes = int(self._environment.stat()["psize"])
-        page_count = int(self._environment.info()["last_pgno"]) + 1
-        changed = _WIPED_PAGES_MIN + _PAGES_PER_KEY * self._upkeep.changed_keys_max
+        page_bytes = int(self._records.environment.stat()["psize"])
+        page_count = int(self._records.environment.info()["last_pgno"]) + 1
+        changed = _WIPED_PAGES_MIN + _PAGES_PER_KEY * self._records.upkeep.changed_keys_max
         count = min(page_count + _WIPED_PAGES_MIN, changed, _WIPED_PAGES_MAX)
         value = _FILLER * (page_bytes - _HEADER_BYTES)
         # The pages of the tree above the values are not filled. They come last in the next transaction's turn.
         for _ in range(_WIPES):
-            transaction = self._environment.begin(write=True)
+            transaction = self._records.environment.begin(write=True)
             try:
-                with transaction.cursor(self._handles[Database.ERASURES]) as cursor:
+                with transaction.cursor(self._records.handles[Database.ERASURES]) as cursor:
                     for number in range(count):
                         # Behind every key that there is: names of erasures are text.
                         cursor.put(b"\xff%07d" % number, value, append=True)
             finally:
                 transaction.abort()
 
-    def stale_separators(self, database: Database) -> list[Range]:
-        """Where a key that was deleted still parts the tree of a database. On any thread.
+    def stale_separators(self, database: Database, is_wanted: Callable[[bytes], bool]) -> list[Range]:
+        """Where a key that was deleted still parts the tree of a database, of wanted keys. On any thread.
 
         A range ends before the next key that parts the tree at the same height or above: put again from its first key,
         everything within it gets pages, and keys above them, anew.
         """
         with self._pinned() as (file, meta, transaction):
-            handle = self._handles[database]
+            handle = self._records.handles[database]
+            # The highest first of those that are equal.
             parting = sorted({*separators(file, meta, database.value.encode())}, key=lambda one: (one[1], -one[0]))
             stale = []
             for place, (height, key) in enumerate(parting):
-                if transaction.get(key, db=handle) is None:
-                    following = (other for level, other in parting[place + 1 :] if level >= height and other != key)
-                    stale.append(Range(database, key, next(following, None)))
+                if is_wanted(key) and transaction.get(key, db=handle) is None:
+                    following = (parting[other] for other in range(place + 1, len(parting)))
+                    ends = (other for level, other in following if level >= height and other != key)
+                    stale.append(Range(database, key, next(ends, None)))
             return stale
 
     def clean_gaps(self) -> tuple[int, int]:
@@ -174,8 +185,8 @@ class Scrubber:
 
     def oldest_reader(self) -> int:
         """The oldest commit that a read transaction shows; the newest one where there is none."""
-        oldest = int(self._environment.info()["last_txnid"])
-        for line in self._environment.readers().splitlines()[1:]:
+        oldest = int(self._records.environment.info()["last_txnid"])
+        for line in self._records.environment.readers().splitlines()[1:]:
             match = _READER.match(line)
             if match is None:
                 raise PagesNotUnderstood(f"LMDB lists a reader as {line!r}")
@@ -187,7 +198,7 @@ class Scrubber:
     def _pinned(self) -> Iterator[tuple[Bytes, Meta, Transaction]]:
         """The file and the newest commit, pinned by a read transaction."""
         for _ in range(_META_READS_MAX):
-            with self._environment.begin() as transaction, _mapped(self._path) as file:
+            with self._records.pinned() as transaction, _mapped(self._path) as file:
                 try:
                     meta = read_meta(file, transaction.id())
                 except PagesNotUnderstood:

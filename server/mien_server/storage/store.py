@@ -44,7 +44,7 @@ class Store:
         self.path: Path = opened.layout.root
         self.store_id: str = opened.store_format.store_id
         self.format_version: int = opened.store_format.version
-        self.scrubber = Scrubber(opened.environment, opened.handles, opened.upkeep)
+        self.scrubber = Scrubber(opened)
         self._writer = Writer(opened, options)
         opened.snapshots.on_release = self._writer.wake
 
@@ -84,8 +84,8 @@ class Store:
         """A view of the published snapshot, to be entered: `with store.view() as view`.
 
         Args:
-            shows_expired: for what is derived from rows and kept, such as an index: what has expired is there until
-                it is swept. Otherwise the view shows nothing that had expired when it was entered.
+            shows_expired: for who looks after all that is kept (an index, a snapshot, an erasure): what has expired
+                is there until it is swept. Otherwise the view shows nothing that had expired when it was entered.
 
         Raises, when entered:
             PreconditionFailed: REVISION_NOT_REACHED, the store is not at `min_revision` yet.

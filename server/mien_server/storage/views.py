@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from mien_server.errors import InternalError, PreconditionFailed
-from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord
+from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord, SnapshotRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Database, Reading
 from mien_server.storage.gallery_view import GalleryView
@@ -117,6 +117,10 @@ class StoreView:
     def operations(self) -> list[OperationRecord]:
         """Every long-running operation, the newest first; names ascend with time, and no two are the same."""
         return sorted(self._reader().operations(), key=lambda record: record.name, reverse=True)
+
+    def snapshots(self) -> list[SnapshotRecord]:
+        """Every snapshot that this store remembers, in the order of names, which is that of time."""
+        return self._reader().snapshots()
 
     def copy_records(self, descriptor: int) -> None:
         """Write a copy of LMDB's file, which shows what the view shows and nothing else, to an open file or pipe.

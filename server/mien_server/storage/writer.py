@@ -32,6 +32,7 @@ class Writer:
         self._changed = threading.Condition()
         self._waiting: deque[Pending[Any]] = deque()
         self._waiting_row_count = 0
+        self._waiting_byte_count = 0
         self._is_woken = True
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="mien-store-writer", daemon=True)
@@ -39,22 +40,32 @@ class Writer:
 
     def submit(self, command: Command[R], *, is_internal: bool) -> Future[Committed[R] | Replayed]:
         """Queue a command; see `Store.submit`."""
-        pending = Pending(command, command.row_count)
+        pending = Pending(command, command.row_count, command.byte_count)
         with self._changed:
             if self._is_closing:
                 raise Unavailable("the store is closing and takes no further writes", reason="STORE_CLOSED")
             queued = self._waiting_row_count + pending.row_count
-            if not is_internal and self._waiting and queued > self._options.queue_rows_max:
-                raise Overloaded(
-                    f"{self._waiting_row_count} rows wait to be written, the most is {self._options.queue_rows_max}; "
-                    "send it again in a moment",
-                    reason="WRITE_QUEUE_FULL",
-                    metadata={"queue_rows_max": str(self._options.queue_rows_max)},
-                )
+            queued_bytes = self._waiting_byte_count + pending.byte_count
+            if not is_internal and self._waiting:
+                self._require_room(queued, queued_bytes)
             self._waiting.append(pending)
             self._waiting_row_count = queued
+            self._waiting_byte_count = queued_bytes
             self._changed.notify()
         return pending.future
+
+    def _require_room(self, queued: int, queued_bytes: int) -> None:
+        options = self._options
+        if queued > options.queue_rows_max or queued_bytes > options.queue_bytes_max:
+            raise Overloaded(
+                f"{self._waiting_row_count} rows of {self._waiting_byte_count:,} bytes wait to be written, the most "
+                f"are {options.queue_rows_max} of {options.queue_bytes_max:,}; send it again in a moment",
+                reason="WRITE_QUEUE_FULL",
+                metadata={
+                    "queue_rows_max": str(options.queue_rows_max),
+                    "queue_bytes_max": str(options.queue_bytes_max),
+                },
+            )
 
     def on_commit(self, callback: Callable[[int, frozenset[int]], None]) -> None:
         """Have it called after each revision; see `Store.on_commit`."""
@@ -103,4 +114,5 @@ class Writer:
             )
             group = [self._waiting.popleft() for _ in range(count)]
             self._waiting_row_count -= sum(pending.row_count for pending in group)
+            self._waiting_byte_count -= sum(pending.byte_count for pending in group)
         return [pending for pending in group if pending.future.set_running_or_notify_cancel()]

@@ -26,6 +26,8 @@ from mien_server.engine.types.operations import (
     OperationState,
     RecipeInfo,
     ServerInfo,
+    SnapshotResult,
+    SnapshotSummary,
 )
 from mien_server.engine.types.people import FaceInfo, FaceListing, IdentityInfo, IdentityListing, RemovedFaces
 from mien_server.engine.types.recognition import (
@@ -92,6 +94,8 @@ __all__ = [
     "RequestToken",
     "SearchChoices",
     "ServerInfo",
+    "SnapshotResult",
+    "SnapshotSummary",
     "StageTiming",
     "Threshold",
     "ThresholdOrigin",

@@ -18,6 +18,8 @@ __all__ = [
     "OperationState",
     "RecipeInfo",
     "ServerInfo",
+    "SnapshotResult",
+    "SnapshotSummary",
 ]
 
 
@@ -25,6 +27,7 @@ class OperationKind(enum.IntEnum):
     """Numbers of mien.v1.OperationKind."""
 
     REBUILD_INDEX = 1
+    SNAPSHOT = 4
     ERASE = 7
 
 
@@ -44,6 +47,36 @@ class OperationState(enum.IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotResult:
+    """What a snapshot came to; `new_bytes` were written for it, the rest is shared with the one before."""
+
+    name: str
+    destination: str
+    revision: int
+    size_bytes: int
+    new_bytes: int
+    file_count: int
+    duration_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotSummary:
+    """A snapshot as a list shows it: see mien.v1.Snapshot. `verify_time_us` is 0 when it was not verified."""
+
+    name: str
+    destination: str
+    store_id: str
+    format_version: int
+    revision: int
+    time_us: int
+    size_bytes: int
+    file_count: int
+    face_count: int
+    verify_time_us: int
+    damage: str
+
+
+@dataclass(frozen=True, slots=True)
 class OperationInfo:
     """Long-running work as it stands. `error` is set when it failed or was cancelled."""
 
@@ -59,6 +92,7 @@ class OperationInfo:
     result_generation: str
     result_rows: int
     index_state: IndexState | None
+    result_snapshot: SnapshotResult | None = None
     erasure: ErasureInfo | None = None
 
 

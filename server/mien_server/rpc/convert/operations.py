@@ -8,18 +8,27 @@ from google.protobuf.duration_pb2 import Duration
 
 from mien.v1 import operations_service_pb2 as pb
 from mien_server.config.limits import Limits
-from mien_server.engine.types import OperationInfo, OperationKind, OperationState, RecipeInfo, ServerInfo
+from mien_server.engine.types import (
+    OperationInfo,
+    OperationKind,
+    OperationState,
+    RecipeInfo,
+    ServerInfo,
+    SnapshotResult,
+    SnapshotSummary,
+)
 from mien_server.rpc.absent import absent_features
 from mien_server.rpc.convert.erasures import erasure_message
 from mien_server.rpc.convert.galleries import index_state_message
 from mien_server.rpc.convert.values import enum_number, timestamp
 from mien_server.rpc.errors import status_of
 
-__all__ = ["operation_message", "server_info_response"]
+__all__ = ["operation_message", "server_info_response", "snapshot_message"]
 
 
 def operation_message(operation: OperationInfo) -> pb.Operation:
     """Long-running work as a message."""
+    snapshot = operation.result_snapshot
     has_succeeded = operation.state is OperationState.SUCCEEDED
     is_rebuild = operation.kind is OperationKind.REBUILD_INDEX
     return pb.Operation(
@@ -32,6 +41,7 @@ def operation_message(operation: OperationInfo) -> pb.Operation:
         create_time=timestamp(operation.create_time_us),
         end_time=timestamp(operation.end_time_us),
         error=None if operation.error is None else status_of(operation.error),
+        create_snapshot=None if snapshot is None else _snapshot_result(snapshot),
         rebuild_index=_rebuild_result(operation) if has_succeeded and is_rebuild else None,
         erase_identity=None
         if operation.erasure is None
@@ -47,6 +57,37 @@ def _rebuild_result(operation: OperationInfo) -> pb.RebuildIndexResult:
         rows=operation.result_rows,
         index_state=None if operation.index_state is None else index_state_message(operation.index_state),
         duration=duration,
+    )
+
+
+def _snapshot_result(snapshot: SnapshotResult) -> pb.CreateSnapshotResult:
+    duration = Duration()
+    duration.FromMicroseconds(snapshot.duration_us)
+    return pb.CreateSnapshotResult(
+        name=snapshot.name,
+        destination_uri=snapshot.destination,
+        revision=snapshot.revision,
+        size_bytes=snapshot.size_bytes,
+        new_bytes=snapshot.new_bytes,
+        file_count=snapshot.file_count,
+        duration=duration,
+    )
+
+
+def snapshot_message(snapshot: SnapshotSummary) -> pb.Snapshot:
+    """A snapshot of a list as a message."""
+    return pb.Snapshot(
+        name=snapshot.name,
+        destination_uri=snapshot.destination,
+        store_id=snapshot.store_id,
+        revision=snapshot.revision,
+        format_version=snapshot.format_version,
+        create_time=timestamp(snapshot.time_us),
+        size_bytes=snapshot.size_bytes,
+        file_count=snapshot.file_count,
+        verify_time=timestamp(snapshot.verify_time_us),
+        damage=snapshot.damage,
+        face_count=snapshot.face_count,
     )
 
 

@@ -7,16 +7,19 @@ import time
 from mien.v1 import operations_service_pb2 as pb
 from mien_server.engine.types import OperationInfo
 from mien_server.errors import Unavailable
-from mien_server.rpc.convert.operations import operation_message, server_info_response
+from mien_server.rpc.convert.operations import operation_message, server_info_response, snapshot_message
 from mien_server.rpc.convert.values import duration_seconds
 from mien_server.rpc.gate import Call
 from mien_server.rpc.requests import next_page_token, page_cursor, page_size, request_token
 
 __all__ = [
     "cancel_operation",
+    "create_snapshot",
+    "delete_snapshot",
     "get_operation",
     "get_server_info",
     "list_operations",
+    "list_snapshots",
     "rebuild_index",
     "wait_operation",
 ]
@@ -37,6 +40,35 @@ def rebuild_index(request: pb.RebuildIndexRequest, call: Call) -> pb.RebuildInde
     token = request_token(call.method, request, request.request_id)
     operation = call.engine.operations.rebuild_index(request.gallery, token)
     return pb.RebuildIndexResponse(operation=operation_message(operation))
+
+
+def create_snapshot(request: pb.CreateSnapshotRequest, call: Call) -> pb.CreateSnapshotResponse:
+    """CreateSnapshot."""
+    token = request_token(call.method, request, request.request_id)
+    operation = call.engine.operations.create_snapshot(
+        request.destination_uri, token, is_verified=request.verify, is_full=request.full
+    )
+    return pb.CreateSnapshotResponse(operation=operation_message(operation))
+
+
+def list_snapshots(request: pb.ListSnapshotsRequest, call: Call) -> pb.ListSnapshotsResponse:
+    """ListSnapshots."""
+    after = page_cursor(call.method, request, request.page_token)
+    limit = page_size(request.page_size, call.engine.limits)
+    snapshots, next_after = call.engine.operations.list_snapshots(request.destination_uri, after, limit)
+    return pb.ListSnapshotsResponse(
+        snapshots=[snapshot_message(snapshot) for snapshot in snapshots],
+        next_page_token=next_page_token(call.method, request, next_after),
+    )
+
+
+def delete_snapshot(request: pb.DeleteSnapshotRequest, call: Call) -> pb.DeleteSnapshotResponse:
+    """DeleteSnapshot."""
+    token = request_token(call.method, request, request.request_id)
+    call.engine.operations.delete_snapshot(
+        request.name, request.destination_uri, token, allow_missing=request.allow_missing
+    )
+    return pb.DeleteSnapshotResponse()
 
 
 def get_operation(request: pb.GetOperationRequest, call: Call) -> pb.GetOperationResponse:

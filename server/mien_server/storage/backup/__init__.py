@@ -7,7 +7,7 @@ imports fsspec. Nothing here may import the index: whoever takes a snapshot says
 
 from mien_server.storage.backup.listing import SnapshotInfo, list_snapshots, remove_snapshot
 from mien_server.storage.backup.manifest import SnapshotManifest, snapshot_named
-from mien_server.storage.backup.places import Place, open_place
+from mien_server.storage.backup.places import Place, canonical_uri, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
 from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, take_snapshot
 from mien_server.storage.backup.verifying import SnapshotVerified, verify_snapshot
@@ -21,6 +21,7 @@ __all__ = [
     "SnapshotManifest",
     "SnapshotTaken",
     "SnapshotVerified",
+    "canonical_uri",
     "list_snapshots",
     "open_place",
     "remove_snapshot",

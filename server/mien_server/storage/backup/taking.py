@@ -115,7 +115,7 @@ def take_snapshot(
     previous = None if is_full else _newest_of(place, store.store_id)
     with ExitStack() as opened:
         taking = _Taking(store, place, previous, watch)
-        with store.view() as view:
+        with store.view(shows_expired=True) as view:
             pinned = [opened.enter_context(PinnedVectors(gallery)) for gallery in view.galleries()]
             opened.callback(taking.abandon)
             taking.begin(view, pinned, generations)

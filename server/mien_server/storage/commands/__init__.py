@@ -19,6 +19,7 @@ from mien_server.storage.commands.put_operation import PutOperation
 from mien_server.storage.commands.redact_records import Redaction, RedactRecords
 from mien_server.storage.commands.remove_expired import RemovedExpired, RemoveExpired
 from mien_server.storage.commands.rewrite_records import RewriteRecords
+from mien_server.storage.commands.snapshots import ForgetSnapshot, PutSnapshot
 from mien_server.storage.commands.update_gallery import UpdateGallery
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "EnrollRows",
     "EraseFaces",
     "ForgetOperations",
+    "ForgetSnapshot",
     "IdentitySeed",
     "MoveFaces",
     "MovedFacesResult",
@@ -41,6 +43,7 @@ __all__ = [
     "PutErasure",
     "PutIdentity",
     "PutOperation",
+    "PutSnapshot",
     "RedactRecords",
     "Redaction",
     "RemoveExpired",

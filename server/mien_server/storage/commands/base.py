@@ -53,6 +53,11 @@ class Command(ABC, Generic[R]):
         """What the command counts for in the queue and in a group, at least 1."""
         return 1
 
+    @property
+    def byte_count(self) -> int:
+        """What the command keeps in memory while it waits, of what grows with its rows."""
+        return 0
+
     def expired(self, planning: Planning) -> Changes | None:  # noqa: ARG002 - for those that name faces or people
         """Deletes what the command names and what has expired; None when there is no such thing.
 

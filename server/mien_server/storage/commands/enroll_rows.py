@@ -92,6 +92,11 @@ class EnrollRows(Command[EnrollResult]):
         """Rows, enrolled or not."""
         return max(1, len(self.identity_ids))
 
+    @property
+    def byte_count(self) -> int:
+        """Vectors and records."""
+        return self.vectors.nbytes + sum(map(len, self.records))
+
     def expired(self, planning: Planning) -> Changes | None:
         """What goes before; see `Command.expired`."""
         digests = () if self.duplicates is Duplicates.ALLOW else self.digests

@@ -38,7 +38,7 @@ def prove(store: Store, wanted: Sequence[Collection[bytes]]) -> tuple[list[Erasu
     """
     every = {pattern for patterns in wanted for pattern in patterns if is_telling(pattern)}
     scan = scan_folder(store.path, every)
-    with store.view() as view:
+    with store.view(shows_expired=True) as view:
         shared = _of_others(view, scan.hits)
     found = {hit.pattern for hit in scan.hits} - shared
     places = sorted({hit.path.relative_to(store.path).as_posix() for hit in scan.hits if hit.pattern in found})

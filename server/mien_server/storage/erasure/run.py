@@ -38,7 +38,6 @@ from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work_of
 from mien_server.storage.erasure.proof import prove
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
-from mien_server.storage.erasure.scanning import is_telling
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.scrubbing import write_zeros
 from mien_server.storage.steps import reached
@@ -260,7 +259,7 @@ class ErasureRun:
 
     def _overwrite_vectors(self, cases: list[_Case]) -> None:
         for number in {case.erased.gallery_number for case in cases}:
-            with self.store.view() as view:
+            with self.store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 rows = None if gallery is None else gallery.rows
             if rows is None:
@@ -284,20 +283,15 @@ class ErasureRun:
 
     def _rewrite_parted(self, cases: list[_Case]) -> None:
         """Have no key of theirs left in the branches of trees."""
-        wanted = {pattern for case in cases for pattern in _wanted(case.work) if is_telling(pattern)}
-        theirs = {key for case in cases for key in _keys(case.erased)}
+        wanted = {text for case in cases for text in _wanted(case.work)}
         for database in TEXT_KEYED:
             for _ in range(REWRITES_MAX):
-                stale = [
-                    one
-                    for one in self.store.scrubber.stale_separators(database)
-                    if one.first in theirs or any(pattern in one.first for pattern in wanted)
-                ]
-                if not stale:
-                    break
+                stale = self.store.scrubber.stale_separators(database, partial(_is_of, wanted, database))
                 for one in stale:
                     self._refuse_closing()
                     self.store.write(RewriteRecords(one), is_internal=True)
+                if not stale:
+                    break
 
     def _scrub(self, record: ErasureRecord) -> _Pages:
         """Overwrite what the records' file holds beside live records."""
@@ -411,10 +405,19 @@ def _wanted(work: ErasureWork) -> set[bytes]:
     return {work.identity_id.encode(), *work.texts, *work.vector_parts}
 
 
-def _keys(erased: Erased) -> set[bytes]:
-    """Keys of records that were theirs, also of ids too short to be searched for."""
-    texts = {erased.identity_id, *erased.face_ids}
-    return {keys.encode_text(erased.gallery_number, text) for text in texts}
+def _is_of(texts: set[bytes], database: Database, key: bytes) -> bool:
+    return _text_in(database, key) in texts
+
+
+def _text_in(database: Database, key: bytes) -> bytes:
+    """What a key of one of TEXT_KEYED says of somebody."""
+    match database:
+        case Database.FACE_DIGESTS:
+            return keys.decode_digest_key(key)[2]
+        case Database.IDENTITY_LABEL_INDEX | Database.FACE_LABEL_INDEX:
+            return keys.decode_label(key[: -keys.NUMBER_BYTES])[2].encode()
+        case _:
+            return key[keys.GALLERY_BYTES :]
 
 
 def _dead(rows: GalleryRows, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
