@@ -22,7 +22,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 
 import lmdb
@@ -310,18 +310,21 @@ class _Migrating:
 
 def _faces(chunk: list[tuple[bytes, bytes]], vectors: dict[int, VectorArray]) -> Iterator[tuple[bytes, bytes]]:
     """Faces of format 1 as those of format 2."""
-    ordinals = keys.decode_trailing_numbers([key for key, _ in chunk]).astype(np.int64)
-    for (key, raw), ordinal in zip(chunk, ordinals.tolist(), strict=True):
-        rows = vectors[keys.decode_gallery(key)]
-        if len(raw) < _face_header_1.size or ordinal >= rows.shape[0]:
-            raise CorruptStore(
-                f"meta/: database faces, key {key.hex()}: no face of the {rows.shape[0]} rows; restore it from a copy",
-                metadata={"database": "faces", "key": key.hex()},
-            )
-        number, created_us, digest, length = _face_header_1.unpack_from(raw)
-        checksum = int(row_checksums(rows[ordinal : ordinal + 1])[0])
-        header = _face_header_2.pack(number, created_us, 0, checksum, digest, length)
-        yield key, header + raw[_face_header_1.size :]
+    for number, group in groupby(chunk, lambda item: keys.decode_gallery(item[0])):
+        items, rows = list(group), vectors[number]
+        ordinals = keys.decode_trailing_numbers([key for key, _ in items]).astype(np.int64)
+        for (key, raw), ordinal in zip(items, ordinals.tolist(), strict=True):
+            if len(raw) < _face_header_1.size or not 0 <= ordinal < rows.shape[0]:
+                raise CorruptStore(
+                    f"meta/: database faces, key {key.hex()}: no face of the {rows.shape[0]} rows; restore the store "
+                    "from a copy",
+                    metadata={"database": "faces", "key": key.hex()},
+                )
+        checksums = row_checksums(rows[ordinals]).tolist()
+        for (key, raw), checksum in zip(items, checksums, strict=True):
+            identity_number, created_us, digest, length = _face_header_1.unpack_from(raw)
+            header = _face_header_2.pack(identity_number, created_us, 0, checksum, digest, length)
+            yield key, header + raw[_face_header_1.size :]
 
 
 class _OldRecords:
