@@ -265,6 +265,19 @@ def test_the_sweep_deletes_what_nobody_finds(
     assert after.revision > before.revision
 
 
+def test_a_deletion_counts_what_was_to_be_seen(
+    client: Client, clock: FakeClock, unit_vectors: Callable[..., np.ndarray]
+) -> None:
+    """Deleting somebody of whose faces some have expired, and were not swept, answers with the number of the others."""
+    rows = unit_vectors(3)
+    times = [clock.after_s(5), clock.after_s(5), clock.after_s(0) + datetime.timedelta(days=9)]
+    for ack in client.stream_enroll("people", row_batches(rows, ["ann"] * 3, expire_times=times)):
+        assert not ack.row_errors
+    clock.pass_s(6)
+    assert client.get_identity("people", "ann").face_count == 1
+    assert client.delete_identity("people", "ann").deleted_faces == 1
+
+
 def test_a_gallery_of_nothing_but_the_expired_is_empty(
     client: Client, clock: FakeClock, unit_vectors: Callable[..., np.ndarray]
 ) -> None:

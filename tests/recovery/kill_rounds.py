@@ -9,17 +9,21 @@ from __future__ import annotations
 
 import enum
 import itertools
+import json
 import random
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from mien_client import Client, Effort, Operation
+from mien_client import Client, Effort, Operation, OperationKind, OperationState, Unavailable
+from mien_index_tools.cli.main import main as mien_index
 from mien_server.index.crash_points import STEPS as INDEX_STEPS
+from mien_server.storage.steps import ERASURE_STEPS, SNAPSHOT_STEPS
 from mien_server.storage.steps import STEPS as COMMIT_STEPS
 from tests.recovery.kill_worker import DIMENSION, GALLERY, Faces, KnownFace, Worker, leaves
 from tests.server_processes import ServerProcess
@@ -33,7 +37,8 @@ SEED_VARIABLE = "MIEN_KILL_SEED"
 WORKER_COUNT = 4
 LOAD_TIME_MAX_S = 0.8
 BUILD_TIME_MAX_S = 5.0
-STEP_TIME_MAX_S = 4.0
+STEP_TIME_MAX_S = 6.0
+END_TIME_MAX_S = 120.0
 PAGE_SIZE = 1000
 SIMILARITY_TOLERANCE = 1e-5
 
@@ -62,7 +67,12 @@ class Crash:
 
 
 # Commits come by the hundred in a round, seals by the dozen.
-CRASHES = [Crash(step, 50) for step in COMMIT_STEPS] + [Crash(step, 2) for step in INDEX_STEPS]
+CRASHES = [
+    *(Crash(step, 50) for step in COMMIT_STEPS),
+    *(Crash(step, 2) for step in INDEX_STEPS),
+    *(Crash(step) for step in SNAPSHOT_STEPS),
+    *(Crash(step) for step in ERASURE_STEPS),
+]
 
 
 class KillRounds:
@@ -75,6 +85,8 @@ class KillRounds:
 
     def __init__(self, data: Path, seed: int) -> None:
         self._data = data
+        self._saved = data.with_name(f"{data.name}-saved")
+        self._saved.mkdir()
         self._seed = seed
         self._choices = random.Random(seed)
         self._round = 0
@@ -93,7 +105,7 @@ class KillRounds:
         self._round += 1
         crash_at = next(self._crashes).at(self._choices) if kind is RoundKind.STEP else ""
         has_index = kind is not RoundKind.TIME
-        settings = INDEX_SETTINGS if has_index else ()
+        settings = (f"snapshots.destinations=[{json.dumps(str(self._saved))}]", *(INDEX_SETTINGS if has_index else ()))
         server = ServerProcess(self._data, *settings)
         try:
             self._compare(server)
@@ -127,12 +139,32 @@ class KillRounds:
         self.pending_count += sum(len(worker.pending) for worker in self.workers)
 
     def finish(self) -> None:
-        """Compare once more, and end the server well."""
-        with ServerProcess(self._data) as server:
+        """Compare once more, and end the server well; then the tools find nothing wrong with it and its snapshots."""
+        destinations = f"snapshots.destinations=[{json.dumps(str(self._saved))}]"
+        with ServerProcess(self._data, destinations) as server:
             self._compare(server)
+            with server.client() as client:
+                self._wait_for_erasures(client)
+                operation = client.wait_operation(client.create_snapshot().name, timeout_s=END_TIME_MAX_S)
+                assert operation.state is OperationState.SUCCEEDED, operation
             assert server.end() == 0
-        with ServerProcess(self._data) as server:
-            self._compare(server)
+        assert mien_index(["verify", str(self._data), "--deep"]) == 0
+        for snapshot in sorted(path.name for path in self._saved.iterdir()):
+            assert mien_index(["verify-snapshot", f"{self._saved}/{snapshot}"]) == 0
+        restored = self._data.with_name(f"{self._data.name}-restored")
+        newest = max(path.name for path in self._saved.iterdir())
+        assert mien_index(["restore", f"{self._saved}/{newest}", str(restored)]) == 0
+        for data in (self._data, restored):
+            with ServerProcess(data) as server:
+                self._compare(server)
+
+    @staticmethod
+    def _wait_for_erasures(client: Client) -> None:
+        """Those cut off by kills go on by themselves."""
+        end_s = time.monotonic() + END_TIME_MAX_S
+        while pending := list(client.list_erasures(pending_only=True)):
+            assert time.monotonic() < end_s, f"erasures that do not end: {pending}"
+            time.sleep(0.1)
 
     def report(self) -> str:
         """What the rounds so far came to."""
@@ -148,6 +180,9 @@ class KillRounds:
 
     def _wait_for_the_step(self, server: ServerProcess, crash_at: str) -> None:
         """Let the workers write until the server has killed itself at the step, if it comes to that."""
+        if crash_at.startswith("snapshot."):
+            with server.client() as client, suppress(Unavailable):
+                client.create_snapshot()
         end_s = time.monotonic() + STEP_TIME_MAX_S
         while not server.has_ended and time.monotonic() < end_s:
             time.sleep(0.01)
@@ -228,9 +263,12 @@ class KillRounds:
         assert start_time is not None
 
         def is_older(operation: Operation) -> bool:
-            return operation.create_time is not None and operation.create_time < start_time
+            # Erasures go on where a kill cut them off.
+            is_cut_off = operation.kind is not OperationKind.ERASE
+            return is_cut_off and operation.create_time is not None and operation.create_time < start_time
 
-        assert [one.name for one in client.list_operations() if is_older(one) and not one.is_done] == []
+        left = [one for one in client.list_operations() if is_older(one) and not one.is_done]
+        assert left == [], "operations of a server that is gone"
 
 
 def _display_names(client: Client) -> dict[str, str]:

@@ -107,12 +107,13 @@ class Worker:
             self._move,
             self._delete_faces,
             self._delete_identity,
+            self._erase_identity,
             self._stream,
             self._rename,
             self._search,
             self._identify,
         ]
-        weights = [2, 3, 3, 6, 0, 1, 2, 2] if is_full else [6, 3, 1, 1, 3, 1, 2, 2]
+        weights = [2, 3, 3, 5, 0.5, 0, 1, 2, 2] if is_full else [6, 3, 1, 0.9, 0.1, 3, 1, 2, 2]
         self._choices.choices(kinds, weights)[0](client)
 
     def _send(self, client: Client, write: Write) -> None:
@@ -258,12 +259,26 @@ class Worker:
 
         self._send(client, Write(dict.fromkeys(chosen), identities, send))
 
-    def _delete_identity(self, client: Client) -> None:
+    def _own_identity(self) -> tuple[str, list[str]]:
+        """One of this worker's identities that have faces, and these; "" where there is none."""
         own = sorted({face.identity_id for face in self.faces.values() if face.identity_id.startswith(self.name)})
-        if not own:
+        chosen = self._choices.choice(own) if own else ""
+        return chosen, [face_id for face_id, face in self.faces.items() if face.identity_id == chosen]
+
+    def _erase_identity(self, client: Client) -> None:
+        (chosen, faces), request_id = self._own_identity(), self._new_name("request")
+        if not chosen:
             return
-        chosen, request_id = self._choices.choice(own), self._new_name("request")
-        faces = [face_id for face_id, face in self.faces.items() if face.identity_id == chosen]
+
+        def send(client: Client) -> int:
+            return client.erase_identity(GALLERY, chosen, request_id=request_id).revision
+
+        self._send(client, Write(dict.fromkeys(faces), {chosen: False}, send))
+
+    def _delete_identity(self, client: Client) -> None:
+        (chosen, faces), request_id = self._own_identity(), self._new_name("request")
+        if not chosen:
+            return
 
         def send(client: Client) -> int:
             deleted = client.delete_identity(GALLERY, chosen, request_id=request_id)

@@ -20,6 +20,7 @@ from mien_server.records.store_pb2 import (
     OperationRecord,
 )
 from mien_server.storage import (
+    Committed,
     DeleteFaces,
     DeleteGallery,
     EraseFaces,
@@ -30,6 +31,7 @@ from mien_server.storage import (
     Store,
     StoreOptions,
 )
+from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure import scanning
 from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
@@ -100,6 +102,22 @@ def test_a_journal_without_somebody_still_says_what_became_of_every_row(store_pa
     assert traces(store_path, b"ada-lovelace", b"Ada the Second", b"bob-2-of-ada", b"picture 3") == []
     assert traces(store_path, b"bob-1") == ["data.mdb"]
     assert traces(store_path, b"ada-2-of-bob") == ["data.mdb"], "it was given to somebody else"
+
+
+def test_faces_that_others_delete_before_their_turn_are_overwritten_too(store_path: Path) -> None:
+    """Somebody of many faces is erased in several commits; whoever deletes some meanwhile leaves nothing of them."""
+    with open_store(store_path, StoreOptions(map_size_bytes=1 << 30, journal_revisions_max=1)) as store:
+        gallery = create(store)
+        count = ERASED_FACES_MAX + 3
+        enroll(store, rows(gallery, [(ADA, f"ada-{face}", face) for face in range(count)]))
+        enroll(store, rows(gallery, [(BOB, "bob-1", count)]))
+        first = store.write(EraseFaces("people", ADA, "erasures/1", OperationRecord(name="operations/1")))
+        assert isinstance(first, Committed)
+        assert not first.result
+        store.write(DeleteFaces("people", [f"ada-{face}" for face in range(ERASED_FACES_MAX, count)]))
+        erase(store, ADA)
+    assert traces(store_path, vector(0).tobytes(), vector(count - 1).tobytes(), ADA.encode()) == []
+    assert traces(store_path, vector(count).tobytes()) == ["rows.vec"]
 
 
 def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:

@@ -126,7 +126,11 @@ class OperationLog:
         return written.outcome.decode() if isinstance(written, Replayed) else record.name
 
     def _require_room(self, request: RequestKey[None] | None) -> None:
-        waiting = sum(not OperationState(entry.record.state).is_done for entry in self._entries.values())
+        # Erasures are always taken, and must not keep others out.
+        waiting = sum(
+            not OperationState(entry.record.state).is_done and entry.record.kind != OperationKind.ERASE
+            for entry in self._entries.values()
+        )
         if waiting < self._waiting_max or (request is not None and self._is_known(request.request_id)):
             return
         raise Overloaded(

@@ -9,13 +9,14 @@ from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.commands.checks import require_version
 from mien_server.storage.commands.expired import expired_among
 from mien_server.storage.commands.identities import GalleryWork, identity_not_found
+from mien_server.storage.expiry import has_expired
 
 __all__ = ["DeleteIdentity"]
 
 
 @dataclass(frozen=True)
 class DeleteIdentity(Command[int]):
-    """Delete an identity and its faces; answers with the number of faces deleted.
+    """Delete an identity and its faces; answers with how many there were to be seen.
 
     Attributes:
         expected_version: the version last read, or None not to ask.
@@ -45,7 +46,9 @@ class DeleteIdentity(Command[int]):
             return Plan(0, Changes())
         require_version(self.expected_version, record.version, f"identity {self.identity_id!r}")
         ordinals = planning.records.faces_of(work.number, record.number).tolist()
-        for ordinal, face in zip(ordinals, planning.records.faces(work.number, ordinals), strict=True):
+        faces = planning.records.faces(work.number, ordinals)
+        for ordinal, face in zip(ordinals, faces, strict=True):
             work.remove_face(ordinal, face)
         work.remove_identity(self.identity_id)
-        return Plan(len(ordinals), work.finish())
+        seen_count = sum(not has_expired(face.expire_time_us, planning.now_us) for face in faces)
+        return Plan(seen_count, work.finish())

@@ -65,6 +65,8 @@ class EraseFaces(Command[bool]):
         if record is None:
             record = self._begun(planning, changes, work.number)
             notes.identity_number, notes.identity_id = identity.number, self.identity_id
+            # All of them now: others may delete some before their turn comes, and their rows are to be overwritten too.
+            record.ordinals.extend(planning.records.faces_of(work.number, identity.number).tolist())
         is_gone = self._delete(planning, work, identity, record, notes)
         record.revision = planning.revision
         record.state = ErasureState.DELETED if is_gone else ErasureState.DELETING
@@ -103,7 +105,7 @@ class EraseFaces(Command[bool]):
             notes.face_ids.append(face.face_id)
             work.remove_face(ordinal, face)
         notes.texts[:] = sorted(texts)
-        record.ordinals.extend(ordinals)
+        record.ordinals.extend(set(ordinals) - set(record.ordinals))
         record.face_count += len(ordinals)
         if len(found) > ERASED_FACES_MAX:
             return False
