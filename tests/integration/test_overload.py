@@ -144,6 +144,14 @@ def test_messages_that_do_not_arrive_give_their_threads_back(server: Any, until:
     until(lambda: len(server.rpc._patience._arriving) == 0)
 
 
+def test_an_end_waits_for_no_message_that_has_not_come(server: Any, until: Callable[..., None]) -> None:
+    """Half-open calls are no running calls when the server drains."""
+    connection, _ = _half_open(server, until)
+    server.rpc.begin_drain()
+    assert server.rpc.wait_until_idle(0.0) == 0
+    connection.close()
+
+
 def test_messages_that_do_not_arrive_are_given_up_where_threads_are_short(
     server: Any, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
