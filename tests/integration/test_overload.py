@@ -16,7 +16,8 @@ from grpc_health.v1 import health_pb2
 from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import gallery_service_pb2_grpc, operations_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.rpc import lanes
-from mien_server.rpc.patience import PatienceLimits
+from mien_server.rpc.clients import Client
+from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.server import ServerOptions
 from mien_server.rpc.streams import StreamWindow
 from tests.raw_http2 import GOAWAY, HEADERS, RST_STREAM, RawConnection, grpc_message
@@ -144,6 +145,14 @@ def test_messages_that_do_not_arrive_give_their_threads_back(server: Any, until:
     until(lambda: len(server.rpc._patience._arriving) == 0)
 
 
+def test_an_end_waits_for_no_message_that_has_not_come(server: Any, until: Callable[..., None]) -> None:
+    """Half-open calls are no running calls when the server drains."""
+    connection, _ = _half_open(server, until)
+    server.rpc.begin_drain()
+    assert server.rpc.wait_until_idle(0.0) == 0
+    connection.close()
+
+
 def test_messages_that_do_not_arrive_are_given_up_where_threads_are_short(
     server: Any, until: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -197,6 +206,18 @@ def test_answers_that_nobody_takes_are_given_up(
     assert server.galleries.ListGalleries(pb.ListGalleriesRequest(), timeout=TIME_MAX_S).galleries
     connection.close()
     until(lambda: server.rpc._patience.answer_bytes == 0)
+
+
+def test_whoever_leaves_the_most_answers_loses_them_first() -> None:
+    """Beyond the bound answers of the client that leaves the most go, whoever's have lain longest."""
+    patience = Patience(PatienceLimits(answer_bytes_max=100), lambda: False)
+    try:
+        for name, byte_count in (("modest", 10), ("greedy", 80), ("greedy", 80)):
+            patience.answering(Client("host", name), byte_count, lambda: None)
+        overdue = patience._overdue(time.monotonic() + 2.0)
+    finally:
+        patience.close()
+    assert [watched.client.name for watched in overdue] == ["greedy"]
 
 
 def test_requests_of_too_many_bytes_at_once_are_refused(

@@ -91,7 +91,7 @@ class ServerSettings(_Section):
     )
     answer_bytes_max: Count = Field(
         default=512 * 1024 * 1024,
-        description="Bytes of answers that clients have not taken; beyond them the oldest are given up.",
+        description="Bytes of answers that clients have not taken; beyond them whoever leaves the most loses some.",
     )
     transfer_time_max_s: Seconds = Field(
         default=300.0,

@@ -107,6 +107,15 @@ class Gate:
         """Whether `drain` was called."""
         return self._is_draining
 
+    def require_open(self) -> None:
+        """Refuse a call that `enter` would refuse.
+
+        Raises:
+            Unavailable: STARTING or SHUTTING_DOWN.
+        """
+        with self._changed:
+            self._admitted()
+
     def enter(self) -> Engine:
         """Begin a call; `leave` must follow.
 

@@ -122,21 +122,21 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], admi
             client = client_behind(context)
             CALLER.set(client.name)
             _refuse_overflow(context)
+            gate.require_open()
+            patience.require_room(client)
+            body = _arrived(bodies, client, context, patience)
+            # A call whose message has not come is none that an end has to wait for.
             engine = gate.enter()
+            byte_count = max(1, len(body))
+            patience.hold(client, byte_count)
             try:
-                patience.require_room(client)
                 call = admission.call(method.full_name, engine, client, context)
-                body = _arrived(bodies, client, context, patience)
-                byte_count = max(1, len(body))
-                patience.hold(client, byte_count)
-                try:
-                    request = method.parse(body, engine.limits.message_elements_max)
-                    # The request has copies of all that counts.
-                    del body
-                    answer = function(request, call).SerializeToString()
-                finally:
-                    patience.release(client, byte_count)
+                request = method.parse(body, engine.limits.message_elements_max)
+                # The request has copies of all that counts.
+                del body
+                answer = function(request, call).SerializeToString()
             finally:
+                patience.release(client, byte_count)
                 gate.leave()
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
             end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)

@@ -37,7 +37,7 @@ class PatienceLimits:
         transfer_time_max_s: in which a message must arrive, and an answer be taken.
         request_bytes_max: of messages that are being worked on, all callers together; beyond them a caller may hold
             one at a time.
-        answer_bytes_max: of answers that were not taken; beyond them those that lie longest are given up.
+        answer_bytes_max: of answers that were not taken; beyond them those of whoever leaves the most are given up.
     """
 
     transfer_time_max_s: float = 300.0
@@ -180,12 +180,17 @@ class Patience:
         ]
 
     def _overdue_answers(self, now_s: float) -> list[Watched]:
-        overdue = []
+        longest_s = self._limits.transfer_time_max_s
+        overdue = [watched for watched in self._answers if now_s - watched.since_s > longest_s]
         excess = self._answer_bytes - self._limits.answer_bytes_max
-        # The oldest come first.
+        if excess <= 0:
+            return overdue
+        held: Counter[Client] = Counter()
         for watched in self._answers:
-            age_s = now_s - watched.since_s
-            if age_s > self._limits.transfer_time_max_s or (excess > 0 and age_s > HURRIED_S):
+            held[watched.client] += watched.byte_count
+        # Those of whoever leaves the most lying, the oldest first: the sort keeps their order.
+        for watched in sorted(self._answers, key=lambda one: -held[one.client]):
+            if excess > 0 and now_s - watched.since_s > HURRIED_S:
                 overdue.append(watched)
                 excess -= watched.byte_count
         return overdue

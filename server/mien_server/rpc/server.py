@@ -90,7 +90,7 @@ class RpcServer:
         )
         self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lanes = Lanes(options.thread_count, options.waiting_call_count_max)
-        self._patience = Patience(options.patience, self._is_pressed)
+        self._patience = Patience(options.patience, self._lanes.is_pressed)
         lanes: Any = self._lanes
         self._server = grpc.server(
             lanes,
@@ -144,10 +144,6 @@ class RpcServer:
         self._health_threads.shutdown()
         if self._options.unix_socket_path is not None:
             self._options.unix_socket_path.unlink(missing_ok=True)
-
-    def _is_pressed(self) -> bool:
-        """Whether calls that only wait for their message stand in the way."""
-        return self._lanes.is_pressed() or self._gate.is_draining()
 
     def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
         for name in (health.OVERALL_HEALTH, *(service.full_name for service in SERVICES)):
