@@ -295,6 +295,8 @@ def _index(
     if agreement.agreements:
         shown = ", ".join(f"{there:.4f} (promised {promised:.4f})" for promised, there in agreement.agreements)
         measured.what += f", agreement by effort: {shown}"
+    if agreement.advice:
+        measured.what += f"; {agreement.advice}"
     measured.count = len(agreement.agreements)
     measured.seconds = time.perf_counter() - start_s
     yield measured

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien_server.index import Generation, inspect_agreement, inspect_generation, publish
+from mien_server.index import Generation, inspect_agreement, inspect_generation, inspection, publish
+from mien_server.index.inspection import DRIFT_TOLD_MIN
 from mien_server.index.manifest import MANIFEST_FILE_NAME, digest_of, read_manifest, sealed_text
 from mien_server.records.rows import GalleryRows
 from tests.index_support import at_revision, built, expected_of, is_live_of, job_of, rows_in_file, unit_vectors
@@ -84,12 +85,12 @@ def test_sizes_alone_are_compared_where_that_was_asked_for(
 
 
 def test_what_searches_find_is_held_against_the_promise(
-    tmp_path: Path, rows: GalleryRows, generation: Generation
+    tmp_path: Path, rows: GalleryRows, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A generation as it was built keeps what it promises; one that promises more than it finds is a problem."""
+    """A generation as it was built keeps what it promises; what finds less is told, and what finds far less is wrong."""
     job = replace(job_of(rows), measured=generation.name)
     found = inspect_agreement(job, tmp_path / "index", lambda _: None)
-    assert found.problems == []
+    assert (found.problems, found.advice) == ([], "")
     assert all(there >= promised - 0.02 for promised, there in found.agreements)
     folder = tmp_path / "index" / generation.name
     manifest = read_manifest(folder)
@@ -97,4 +98,9 @@ def test_what_searches_find_is_held_against_the_promise(
     assert cheapest.rank1_agreement < 0.97
     ladder = (replace(cheapest, rank1_agreement=1.0), *manifest.ladder[1:])
     (folder / MANIFEST_FILE_NAME).write_text(replace(manifest, ladder=ladder).to_json(), encoding="utf-8")
-    assert inspect_agreement(job, tmp_path / "index", lambda _: None).problems
+    found = inspect_agreement(job, tmp_path / "index", lambda _: None)
+    assert found.problems == []
+    assert "rebuild" in found.advice
+    monkeypatch.setattr(inspection, "DRIFT_MAX", DRIFT_TOLD_MIN)
+    found = inspect_agreement(job, tmp_path / "index", lambda _: None)
+    assert "less often" in found.problems[0]

@@ -19,8 +19,11 @@ from mien_server.records.rows import GalleryRows
 
 __all__ = ["GenerationInspection", "inspect_agreement", "inspect_generation"]
 
-DRIFT_MAX = 0.02
-"""A promise that is missed by less may have been measured when the gallery was smaller, or by other probes."""
+DRIFT_TOLD_MIN = 0.02
+"""A promise that is missed by more is told. A gallery changes after it was measured, and is measured again in time."""
+
+DRIFT_MAX = 0.5
+"""Who misses this much has lists that are not of these rows."""
 
 
 @dataclass(slots=True)
@@ -32,6 +35,7 @@ class GenerationInspection:
         files: how many were read.
         rows: how many rows its lists hold, as far as they were read.
         problems: what is wrong, for a person.
+        advice: what is not wrong and could be better.
         agreements: for each step of the ladder, the agreement with exact search that is promised and that was found.
     """
 
@@ -39,6 +43,7 @@ class GenerationInspection:
     files: int = 0
     rows: int = 0
     problems: list[str] = field(default_factory=list)
+    advice: str = ""
     agreements: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -127,4 +132,6 @@ def inspect_agreement(job: BuildJob, index_directory: Path, report: Callable[[fl
             f"{index_directory / job.measured}: searches find the row that exact search finds less often than they "
             f"should, by {drift:.3f}"
         )
+    elif drift is not None and drift > DRIFT_TOLD_MIN:
+        inspection.advice = f"{drift:.3f} less than when it was measured; rebuild the index to have it measured now"
     return inspection
