@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import json
 import random
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ from google.protobuf.message import Message
 from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import operations_service_pb2 as operations_pb
 from mien.v1 import types_pb2
+from mien_server.engine import EngineOptions
 from mien_server.rpc.absent import ABSENT_METHODS
 from mien_server.rpc.methods.table import SERVICES
 from tests.unit_rows import unit_rows
@@ -26,6 +28,10 @@ from tests.unit_rows import unit_rows
 DIMENSION = 8
 TIME_MAX_S = 60
 AT_ONCE = 8
+PEOPLE = ("anna", "anna", "bert", "eric", "fred")
+"""Whose faces 1, 2, ... are."""
+SNAPSHOT = "20260101T000000000000Z-r1-00000000"
+OTHER_SNAPSHOT = "20260101T000000000000Z-r2-00000000"
 ALLOW = pb.EnrollmentPolicy(duplicates=pb.DUPLICATES_ALLOW)
 """Equal vectors are enrolled again: only the request id tells a repetition."""
 
@@ -52,6 +58,12 @@ def _rows(gallery: str, request_id: str, count: int, *, sequence: int = 1) -> pb
 def _gallery(name: str) -> pb.Gallery:
     model = pb.EmbeddingModel(precomputed=pb.PrecomputedModel(name="m", dimension=DIMENSION))
     return pb.Gallery(name=name, model=model)
+
+
+@pytest.fixture
+def engine_options(tmp_path: Path) -> EngineOptions:
+    """An engine that may write snapshots."""
+    return EngineOptions(snapshot_destinations=(str(tmp_path / "saved"),))
 
 
 @dataclass(frozen=True)
@@ -98,11 +110,36 @@ WRITES: Mapping[str, Write] = {
     "mien.v1.OperationsService.RebuildIndex": Write(
         operations_pb.RebuildIndexRequest(gallery="staff"), operations_pb.RebuildIndexRequest(gallery="spare")
     ),
+    "mien.v1.OperationsService.CreateSnapshot": Write(
+        operations_pb.CreateSnapshotRequest(), operations_pb.CreateSnapshotRequest(full=True)
+    ),
+    "mien.v1.OperationsService.DeleteSnapshot": Write(
+        operations_pb.DeleteSnapshotRequest(name=SNAPSHOT, allow_missing=True),
+        operations_pb.DeleteSnapshotRequest(name=OTHER_SNAPSHOT, allow_missing=True),
+    ),
+    "mien.v1.OperationsService.EraseIdentity": Write(
+        operations_pb.EraseIdentityRequest(gallery="staff", identity_id="fred"),
+        operations_pb.EraseIdentityRequest(gallery="staff", identity_id="bert"),
+    ),
     "mien.v1.GalleryService.DeleteGallery": Write(
         pb.DeleteGalleryRequest(gallery="spare"), pb.DeleteGalleryRequest(gallery="staff")
     ),
 }
-VOLATILE = {"create_time", "update_time", "end_time", "progress", "stage", "state", "index_state", "rebuild_index"}
+VOLATILE = {
+    "create_time",
+    "update_time",
+    "end_time",
+    "progress",
+    "stage",
+    "state",
+    "error",
+    "index_state",
+    "rebuild_index",
+    "create_snapshot",
+    "erase_identity",
+}
+NO_REVISION = {"RebuildIndex", "CreateSnapshot", "DeleteSnapshot"}
+"""Methods that change nothing of galleries."""
 
 
 def _prepare(stubs: Any, *names: str) -> None:
@@ -112,7 +149,8 @@ def _prepare(stubs: Any, *names: str) -> None:
         )
         if name != "spare":
             items = [
-                _item(person, f"face-{n}", n) for n, person in enumerate(("anna", "anna", "bert", "eric"), start=1)
+                _item(person, f"face-{n}", n)
+                for n, person in enumerate(("anna", "anna", "bert", "eric", "fred"), start=1)
             ]
             stubs.galleries.EnrollFaces(pb.EnrollFacesRequest(gallery=name, items=items), timeout=TIME_MAX_S)
 
@@ -190,7 +228,7 @@ def test_a_write_sent_several_times_at_once_is_done_once(server: Any, method: st
         sent = [threads.submit(_send, server, method, WRITES[method].request, "id-1") for _ in range(AT_ONCE)]
         answers = [one.result() for one in sent]
     assert all(answer == answers[0] for answer in answers)
-    assert _revision(server) - before == (0 if method.endswith("RebuildIndex") else 1)
+    assert _revision(server) - before == (0 if method.rpartition(".")[2] in NO_REVISION else 1)
 
 
 def test_an_enrolment_of_nothing_is_remembered(server: Any) -> None:
@@ -217,16 +255,17 @@ def test_a_batch_of_rows_of_which_nothing_was_enrolled_is_remembered(server: Any
 @pytest.mark.slow
 def test_a_write_that_was_committed_before_a_kill_is_not_done_again(server_process: Any, store_path: Path) -> None:
     """A server killed between the commit of a write and its answer gives, when it is back, the answer it owed."""
+    settings = ["--set", f"snapshots.destinations=[{json.dumps(str(store_path.with_name('saved')))}]"]
     server = server_process(store_path)
     _prepare(server)
     server.end()
     for number, (method, write) in enumerate(WRITES.items()):
-        server = server_process(store_path, environment={"MIEN_CRASH_AT": "committed"})
+        server = server_process(store_path, *settings, environment={"MIEN_CRASH_AT": "committed"})
         with pytest.raises(grpc.RpcError) as caught:
             _send(server, method, write.request, f"id-{number}")
         assert caught.value.code() is grpc.StatusCode.UNAVAILABLE
         server.process.wait(TIME_MAX_S)
-        server = server_process(store_path)
+        server = server_process(store_path, *settings)
         revision = _revision(server)
         answer = _send(server, method, write.request, f"id-{number}")
         assert _send(server, method, write.request, f"id-{number}") == answer
@@ -322,5 +361,5 @@ def test_a_stream_broken_anywhere_enrols_each_batch_once(server: Any, seed: int)
                 done = max(done, first + answer.sequence)
         stream.cancel()
     listed = server.galleries.ListFaces(pb.ListFacesRequest(gallery="staff", page_size=1), timeout=TIME_MAX_S)
-    assert listed.total_size == 4 + sum(counts)
+    assert listed.total_size == len(PEOPLE) + sum(counts)
     assert np.unique(counts).size > 1

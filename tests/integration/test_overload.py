@@ -247,9 +247,9 @@ def _open_stream(server: Any, client: str) -> tuple[Any, Queue[pb.StreamEnrollRe
 
 def test_an_idle_stream_makes_room(server: Any, until: Callable[..., None], refused: Any) -> None:
     """A stream that does nothing is ended when its place is needed, and its caller is told to open another."""
+    began_s = time.monotonic()
     idle, requests = _open_stream(server, "idle")
     until(lambda: server.rpc._gate.place_count == 1)
-    began_s = time.monotonic()
 
     def has_place() -> bool:
         stream = server.galleries.StreamEnroll(iter([]), timeout=TIME_MAX_S)

@@ -26,7 +26,7 @@ from mien_server.index import (
 )
 from mien_server.index.crash_points import CRASH_AT_VARIABLE
 from mien_server.index.faiss_adapter import CodeSpecification, train_centroids, train_quantizer
-from mien_server.index.manifest import MANIFEST_FILE_NAME, QUANTIZER_FILE_NAME, digest_of
+from mien_server.index.manifest import MANIFEST_FILE_NAME, QUANTIZER_FILE_NAME, digest_of, sealed_text
 from mien_server.index.publish import WORK_PREFIX
 from mien_server.records.rows import GalleryRows
 from tests.index_support import at_revision, built, expected_of, job_of, rows_in_file, unit_vectors
@@ -184,10 +184,17 @@ def lists_of_another_quantizer(folder: Path) -> None:
     agree(folder)
 
 
+def fields_of(path: Path) -> dict[str, object]:
+    """A manifest's fields without the checksum."""
+    fields: dict[str, object] = json.loads(path.read_text())
+    del fields["checksum"]
+    return fields
+
+
 def change_manifest(**changes: object) -> Callable[[Path], None]:
     def change(folder: Path) -> None:
         path = folder / MANIFEST_FILE_NAME
-        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+        path.write_text(sealed_text(fields_of(path) | changes))
 
     return change
 

@@ -87,7 +87,7 @@ def test_sizes_alone_are_compared_where_that_was_asked_for(
 def test_what_searches_find_is_held_against_the_promise(
     tmp_path: Path, rows: GalleryRows, generation: Generation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A generation as it was built keeps what it promises; what finds less is told, and what finds far less is wrong."""
+    """A generation as it was built keeps what it promises; what finds less is told, far less is wrong."""
     job = replace(job_of(rows), measured=generation.name)
     found = inspect_agreement(job, tmp_path / "index", lambda _: None)
     assert (found.problems, found.advice) == ([], "")

@@ -38,10 +38,10 @@ LIBRARIES = ("faiss-cpu", "lmdb", "numpy", "onnxruntime", "dlib-bin", "pillow", 
 class Engine:
     """Everything that one store can do. Safe from many threads; close it when done, or use it in a `with` block."""
 
-    def __init__(self, context: EngineContext, eraser: Eraser) -> None:
+    def __init__(self, context: EngineContext, eraser: Eraser, start_time_us: int) -> None:
         self._context = context
         self._eraser = eraser
-        self._start_time_us = now_us()
+        self._start_time_us = start_time_us
         self.galleries = Galleries(context)
         self.identities = Identities(context)
         self.faces = Faces(context)
@@ -61,11 +61,13 @@ class Engine:
             CorruptStore: what is there contradicts itself.
         """
         options = options or EngineOptions()
+        # Before anything of this engine's own begins, such as an index that is missing.
+        start_time_us = now_us()
         with ExitStack() as opened:
             store = Store.open(data, options.store)
             opened.callback(store.close)
             log = OperationLog(store, options.operation_age_max_s, options.limits.operations_waiting_max)
-            log.recover(now_us())
+            log.recover(start_time_us)
             index_options = IndexOptions(options.rebuild, options.build_thread_count, options.rebuilds_automatically)
             indexes = Indexes(store, log, index_options)
             opened.callback(indexes.close)
@@ -79,7 +81,7 @@ class Engine:
             eraser.start()
             snapshots.open()
             embedding = EmbeddingService(options.embedding)
-            engine = cls(EngineContext(options, store, indexes, embedding, snapshots, patrol), eraser)
+            engine = cls(EngineContext(options, store, indexes, embedding, snapshots, patrol), eraser, start_time_us)
             patrol.start()
             engine.sweeper.start()
             opened.pop_all()
