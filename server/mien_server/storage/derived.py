@@ -1,4 +1,8 @@
-"""What follows from identities and faces: the records of the databases that only help to find them."""
+"""What follows from identities and faces: the records of the databases that only help to find them.
+
+For checks and repair, one record at a time. Commands write the same by `commands/derived.py`, in columns; that the two
+agree is what a check of any store tests.
+"""
 
 from __future__ import annotations
 
