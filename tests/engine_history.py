@@ -35,12 +35,12 @@ from mien_server.engine.types import (
     RequestToken,
     SearchChoices,
 )
-from mien_server.errors import NotFound, PreconditionFailed
+from mien_server.errors import NotFound
 from mien_server.index import RebuildPolicy
 from mien_server.records.deadline import Deadline
 from mien_server.records.policies import DecisionPolicy
 from mien_server.storage import StoreOptions
-from mien_server.storage.backup import Restored, RestoreRequest, open_place, restore
+from mien_server.storage.backup import RestoreRequest, open_place, restore
 from tests.engine_model import DIMENSION, FIRST_FACES, POOL, Model, Person, first_model
 from tests.unit_rows import Rows, nearest
 
@@ -134,16 +134,6 @@ def wait_until_sealed(engine: Engine) -> None:
         time.sleep(0.005)
 
 
-def restored(request: RestoreRequest) -> Restored | None:
-    """What `restore` made; None when it refused because the revision cannot be reached."""
-    try:
-        return restore(request, watch)
-    except PreconditionFailed as refused:
-        if refused.reason != "REVISION_NOT_REACHABLE":
-            raise
-        return None
-
-
 def watch(fraction: float, stage: str) -> None:
     assert 0.0 <= fraction <= 1.0, stage
 
@@ -165,7 +155,7 @@ class EngineHistory(RuleBasedStateMachine):
         self.model = first_model()
         self.models: dict[int, Model] = {}
         self.saved: dict[str, int] = {}
-        self.erased_count = 0
+        self.erased_at = 0
         self.saves_left = 3
         self.next_face = FIRST_FACES
         self.request_count = 0
@@ -256,9 +246,8 @@ class EngineHistory(RuleBasedStateMachine):
             assert refused.value.reason == "IDENTITY_NOT_FOUND"
             return
         rows = [POOL[face].tobytes() for face in self.model.faces_of(identity_id)]
-        operation, _ = self.engine.erasures.erase(GALLERY, identity_id)
+        operation, self.erased_at = self.engine.erasures.erase(GALLERY, identity_id)
         self.model.forget(identity_id)
-        self.erased_count += 1
         if waits:
             ended = self.engine.operations.wait(operation.name, WAIT_TIME_MAX_S, NEVER)
             assert ended.state is OperationState.SUCCEEDED, ended
@@ -295,7 +284,9 @@ class EngineHistory(RuleBasedStateMachine):
         names = sorted(self.saved)
         name = names[choice % len(names)]
         first = self.saved[name]
-        later = sorted(revision for revision in self.models if revision > first) if is_later else []
+        # Who was erased since is not in the journal: later revisions are not what they were.
+        is_whole = self.erased_at <= first
+        later = sorted(revision for revision in self.models if revision > first) if is_later and is_whole else []
         revision = later[choice % len(later)] if later else first
         self.engine.close()
         request = RestoreRequest(
@@ -305,19 +296,14 @@ class EngineHistory(RuleBasedStateMachine):
             to_revision=revision if later else None,
             options=self.options.store,
         )
-        made = restored(request)
-        if made is None:
-            # The vectors of erased faces are gone, and later revisions with them.
-            assert later
-            assert self.erased_count
-        else:
-            assert made.revision == revision
-            assert made.kept is not None
-            shutil.rmtree(made.kept)
-            self.model = deepcopy(self.models[revision])
-            # What was saved after it is of another history.
-            self.saved = {one: at for one, at in self.saved.items() if at <= revision}
-            self.models = {at: model for at, model in self.models.items() if at <= revision}
+        made = restore(request, watch)
+        assert made.revision == revision
+        assert made.kept is not None
+        shutil.rmtree(made.kept)
+        self.model = deepcopy(self.models[revision])
+        # What was saved after it is of another history.
+        self.saved = {one: at for one, at in self.saved.items() if at <= revision}
+        self.models = {at: model for at, model in self.models.items() if at <= revision}
         self.engine = Engine.open(self.path, self.options)
         self.model.pass_time(self.now_us)
         self.check()

@@ -7,11 +7,13 @@ code that commands use. Vectors are not in the journal: whoever replays brings t
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from mien_server.errors import CorruptStore
 from mien_server.records.store_pb2 import (
     EnrolledRows,
     FaceRecord,
+    GalleryRecord,
     IdentityRecord,
     JournalEntry,
     JournalOperation,
@@ -32,10 +34,15 @@ from mien_server.storage.commands.derived import (
 )
 from mien_server.storage.commands.identities import GalleryWork
 from mien_server.storage.databases import Database, Handles, Reading, Transaction, corrupt, put
+from mien_server.storage.erasure.redaction import is_placeholder_face, is_placeholder_identity
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face, decode_message
 
 __all__ = ["Replay"]
+
+_SCANNED_FACES = 4096
+# Taken out at once: bounds the memory that takes.
+_DROPPED_FACES = 1024
 
 
 class Replay:
@@ -67,6 +74,40 @@ class Replay:
         self._put(Database.META, keys.META_TIME, keys.encode_number(entry.time_us))
         self._put(Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(journal_bytes))
         self._revision = entry.revision
+
+    def drop_erased(self, first_ordinals: Mapping[int, int]) -> int:
+        """Take out what stands for people who were erased since; answers with how many faces. The revision stays.
+
+        Args:
+            first_ordinals: by gallery number, the first row that was replayed; galleries that are not there were made.
+        """
+        count = 0
+        for gallery in self._records.galleries():
+            first = keys.encode_numbered(gallery.number, first_ordinals.get(gallery.number, 0))
+            prefix = keys.encode_gallery(gallery.number)
+            # All are found before the first is taken out: a cursor does not outlast a write.
+            dead = [
+                ordinal
+                for chunk in self._records.reading.chunks(Database.FACES, prefix, _SCANNED_FACES, first)
+                for key, raw in chunk
+                if is_placeholder_face(ordinal := keys.decode_numbered(key)[1], decode_face(key, raw))
+            ]
+            for start in range(0, len(dead), _DROPPED_FACES):
+                count += self._drop(gallery, dead[start : start + _DROPPED_FACES])
+        return count
+
+    def _drop(self, gallery: GalleryRecord, ordinals: list[int]) -> int:
+        work = self._work(gallery.number, Planning(self._records, self._revision, 0))
+        faces = self._records.faces(gallery.number, ordinals)
+        work.load_owners(faces)
+        for ordinal, face in zip(ordinals, faces, strict=True):
+            work.remove_face(ordinal, face)
+        for identity_id in work.emptied_identities(delete=False):
+            record = work.identity(identity_id)
+            if record is not None and is_placeholder_identity(identity_id, record):
+                work.remove_identity(identity_id)
+        apply_changes(self._transaction, self._handles, work.finish())
+        return len(ordinals)
 
     def _put(self, database: Database, key: bytes, value: bytes) -> None:
         put(self._transaction, self._handles, database, key, value)

@@ -293,6 +293,10 @@ class _Making:
                     replay.apply(raw)
                     revision += 1
                     self._watch((revision - start) / (to_revision - start), "replaying")
+        with environment.begin(write=True) as transaction:
+            erased_count = Replay(transaction, handles).drop_erased(row_counts)
+        if erased_count:
+            log.info("%d faces of people who were erased since are not restored", erased_count)
         with environment.begin() as transaction:
             records = RecordReader(Reading(transaction, handles))
             for record in records.galleries():

@@ -185,6 +185,16 @@ def _placeholder_face(ordinal: int) -> str:
     return f"erased face {ordinal}"
 
 
+def is_placeholder_face(ordinal: int, face: FaceValue) -> bool:
+    """Whether the face stands for one that was erased."""
+    return face.face_id == _placeholder_face(ordinal) and not face.vector_checksum and not face.record
+
+
+def is_placeholder_identity(identity_id: str, record: IdentityRecord) -> bool:
+    """Whether the identity stands for one that was erased."""
+    return identity_id == _placeholder_identity(record.number) and not record.display_name and not record.labels
+
+
 def _redact_rows(rows: EnrolledRows, one: Erased) -> bool:
     if rows.gallery_number != one.gallery_number:
         return False
