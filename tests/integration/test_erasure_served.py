@@ -130,6 +130,12 @@ def test_the_command_erases_lists_and_verifies(running: ServerProcess, mien: Run
         code, checked = mien("verify-receipt", file, "--id", identity_id(5))
         assert (code, checked["is_valid"]) == (exits.DONE, True), checked
     assert mien("verify-receipt", kept, "--id", identity_id(6))[0] == exits.NOT_ALL
+    edited = json.loads(kept.read_text(encoding="utf-8"))
+    edited["revision"] += 10
+    (tmp_path / "edited.json").write_text(json.dumps(edited), encoding="utf-8")
+    code, checked = mien("verify-receipt", tmp_path / "edited.json")
+    assert (code, checked["is_valid"], checked["checks"][0]["passed"]) == (exits.NOT_ALL, False, False)
+    assert "revision: the file says" in checked["checks"][0]["detail"]
     changed = json.loads(kept.read_text(encoding="utf-8"))
     token = bytes.fromhex(changed["token"])
     changed["token"] = token.replace(GALLERY.encode(), b"nobody").hex()

@@ -8,13 +8,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import lmdb
 import numpy as np
 import pytest
 
 from mien_server.engine import Engine, EngineOptions, expiring
 from mien_server.engine.expiring import Sweeper
 from mien_server.engine.types import EnrollRows, GallerySpec, PackedEmbeddings
-from mien_server.errors import Unavailable
+from mien_server.errors import CorruptStore, Unavailable
 from mien_server.records.deadline import Deadline
 from mien_server.storage import RemoveExpired, Store, StoreOptions
 
@@ -118,3 +119,31 @@ def test_a_person_of_many_faces_goes_piece_by_piece(store_path: Path, unit_vecto
             is_more_due = result.is_more_due
             left_in(store)
         assert pieces == [(10, 0), (10, 0), (5, 1)]
+
+
+def test_damage_in_one_gallery_keeps_nobody_of_another(store_path: Path) -> None:
+    """A record that cannot be read stops the sweep of its gallery alone, and the server says so."""
+    later_us = NOW_US + 10_000_000
+    with Engine.open(store_path, options(NOW_US)) as engine:
+        for name in ("damaged", "whole"):
+            spec = GallerySpec(name, precomputed_name="m", precomputed_dimension=DIMENSION)
+            engine.galleries.create(spec, None)
+            rows = PackedEmbeddings(np.eye(DIMENSION, dtype=np.float32)[:2].tobytes(), DIMENSION, 2)
+            engine.enrollment.enroll_rows(
+                EnrollRows(name, rows, ["ann", "bob"], expire_times_us=[NOW_US + 1_000_000] * 2), Deadline()
+            )
+    environment = lmdb.open(str(store_path / "meta"), max_dbs=64)
+    with environment.begin(write=True) as transaction:
+        faces = environment.open_db(b"faces", transaction)
+        cursor = transaction.cursor(faces)
+        assert cursor.first()
+        key, raw = cursor.item()
+        transaction.put(key, raw[:-1] + bytes([raw[-1] ^ 1]), db=faces)
+    environment.close()
+    with Engine.open(store_path, options(later_us)) as engine:
+        with pytest.raises(CorruptStore):
+            engine.sweeper.sweep()
+        with engine._context.store.view(shows_expired=True) as view:
+            assert view.gallery("damaged").counts.face_count == 2
+            assert view.gallery("whole").counts.face_count == 0
+        assert any("expired" in reason for reason in engine.degraded_reasons())

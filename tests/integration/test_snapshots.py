@@ -99,6 +99,8 @@ def test_a_revision_between_snapshots_answers_as_it_did(
     server.end()
     store = tmp_path / "store"
     assert mien_index(["restore", f"{place}/{result.name}", str(store), "--to-revision", str(revision)]) == 4
+    assert mien_index(["restore", f"{place}/{result.name}", f"{place}/{result.name}"]) == 4, "a snapshot is no target"
+    assert mien_index(["snapshots", f"{place}-none"]) == 2
     assert mien_index(["restore", f"{place}/{result.name}", str(store), "--to-revision", str(revision - 1)]) == 0
     with ServerProcess(store, *BY_HAND) as restored, restored.client() as other:
         assert other.get_server_info().revision == revision - 1

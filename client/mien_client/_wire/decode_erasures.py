@@ -9,7 +9,7 @@ from mien_client._types import enums, erasures
 from mien_client._wire.decode_faces import moment
 from mien_client._wire.enums import enum_value
 
-__all__ = ["erasure", "verification"]
+__all__ = ["erasure", "receipt", "verification"]
 
 
 def erasure(message: operations_v1.Erasure) -> erasures.Erasure:
@@ -21,11 +21,12 @@ def erasure(message: operations_v1.Erasure) -> erasures.Erasure:
         operation=message.operation,
         create_time=moment(message.create_time),
         is_overdue=message.is_overdue,
-        receipt=_receipt(message.receipt) if message.HasField("receipt") else None,
+        receipt=receipt(message.receipt) if message.HasField("receipt") else None,
     )
 
 
-def _receipt(message: operations_v1.ErasureReceipt) -> erasures.ErasureReceipt:
+def receipt(message: operations_v1.ErasureReceipt) -> erasures.ErasureReceipt:
+    """A receipt, with itself as bytes."""
     scan = erasures.ErasureScan(**{one.name: getattr(message.scan, one.name) for one in fields(erasures.ErasureScan)})
     return erasures.ErasureReceipt(
         erasure=message.erasure,

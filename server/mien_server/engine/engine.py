@@ -130,7 +130,7 @@ class Engine:
         """Why the store is not as it should be; empty when all is well."""
         damage_count = self._context.patrol.damage_count
         damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
-        return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles()]
+        return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles(), *self.sweeper.troubles()]
 
     def close(self) -> None:
         """Stop patrol, sweep, erasures, snapshots, builds and workers, finish accepted writes, give the lock back."""

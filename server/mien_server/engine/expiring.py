@@ -6,7 +6,7 @@ import logging
 import threading
 from typing import NamedTuple
 
-from mien_server.errors import MienError, NotFound
+from mien_server.errors import CorruptStore, MienError, NotFound
 from mien_server.storage import Committed, RemoveExpired, Store
 
 __all__ = ["SWEPT_ROWS", "Sweeper", "Swept"]
@@ -34,6 +34,7 @@ class Sweeper:
     def __init__(self, store: Store, interval_s: float) -> None:
         self._store = store
         self._interval_s = interval_s
+        self._trouble: str | None = None
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="mien-sweep", daemon=True)
 
@@ -51,11 +52,13 @@ class Sweeper:
         """Delete everything that has expired by now, a bounded piece at a time; stops between two when closing.
 
         Raises:
-            MienError: the store refuses; the rest is left for the next sweep.
+            MienError: the store refuses, and the rest is left for the next sweep.
+            CorruptStore: a record is damaged; what comes before it in its gallery, and in others all, was deleted.
         """
         with self._store.view() as view:
             names = view.galleries_to_sweep()
         faces = identities = 0
+        damage: CorruptStore | None = None
         for name in names:
             is_more_due = True
             while is_more_due and not self._closing.is_set():
@@ -64,11 +67,22 @@ class Sweeper:
                 except NotFound:
                     # The gallery was deleted meanwhile.
                     break
+                except CorruptStore as error:
+                    # What is damaged in one gallery keeps nobody of another.
+                    damage = error
+                    break
                 assert isinstance(written, Committed)
                 faces += written.result.face_count
                 identities += written.result.identity_count
                 is_more_due = written.result.is_more_due
+        self._trouble = None if damage is None else damage.message
+        if damage is not None:
+            raise damage
         return Swept(faces, identities)
+
+    def troubles(self) -> list[str]:
+        """Why not everything that has expired is deleted; empty when all is well."""
+        return [] if self._trouble is None else [f"what has expired could not be deleted: {self._trouble}"]
 
     def _run(self) -> None:
         while not self._closing.is_set():

@@ -369,6 +369,8 @@ class Indexes:
                 return
             operations = [self.log.start(self.new_operation(number, name), is_internal=True)]
             logger.info("building the index of gallery %s: %s", name, reason.value)
+            self._build(number, operations, is_asked=False)
+            return
         self._build(number, operations)
 
     @staticmethod
@@ -377,11 +379,13 @@ class Indexes:
         rows = gallery.rows
         return policy.code is IndexCode.FLAT or rows.live_count <= policy.flat_rows_max(rows.dimension)
 
-    def _build(self, number: int, operations: list[str]) -> None:
+    def _build(self, number: int, operations: list[str], *, is_asked: bool = True) -> None:
         self._building[number] = operations[0]
         try:
             try:
-                generation = self._builds.build(number, partial(self._watched, operations=operations, number=number))
+                generation = self._builds.build(
+                    number, partial(self._watched, operations=operations, number=number, is_asked=is_asked)
+                )
             finally:
                 # Before the operations end: whoever waited for one must not read that it is still building.
                 self._building.pop(number, None)
@@ -426,7 +430,7 @@ class Indexes:
             Cancelled: something else is to be done first, or the server ends.
         """
         try:
-            drift = self._builds.measure(number, partial(self._watched, operations=[], number=number))
+            drift = self._builds.measure(number, partial(self._watched, operations=[], number=number, is_asked=False))
         except Cancelled:
             raise
         except (MienError, OSError) as error:
@@ -439,21 +443,22 @@ class Indexes:
         self._resting.end(number)
         logger.info("measured the index of gallery %d again: drift %s", number, drift)
 
-    def _watched(self, process: BuildProcess, operations: list[str], number: int) -> BuildProcess:
+    def _watched(self, process: BuildProcess, operations: list[str], number: int, *, is_asked: bool) -> BuildProcess:
         """Follow a process to its end. One that nobody asked for makes room for what somebody does."""
         while not process.wait(POLL_S):
             fraction, stage = process.progress()
             for operation in operations:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
-                is_closing, is_something_asked = self._is_closing, bool(self._requested or self._drops)
-            if operations:
-                is_unwanted = all(map(self.log.is_cancel_requested, operations))
-            else:
-                is_unwanted = is_something_asked or self._is_gone(number)
-            if is_closing or is_unwanted:
+                # A measuring also makes room for a build; a build only for who is to be erased.
+                is_something_asked = bool(self._drops or (self._requested and not operations))
+                is_closing = self._is_closing
+            is_cancelled = bool(operations) and all(map(self.log.is_cancel_requested, operations))
+            is_unwanted = not is_asked and (is_something_asked or self._is_gone(number))
+            if is_closing or is_cancelled or is_unwanted:
                 process.cancel()
-                why = "the server is shutting down" if is_closing else "cancelled by a caller"
+                why = "cancelled by a caller" if is_cancelled else "something else is to be done first"
+                why = "the server is shutting down" if is_closing else why
                 raise Cancelled(f"the build was stopped: {why}")
         return process
 

@@ -101,7 +101,8 @@ class Chores:
             raise
         self._opened.upkeep.note_commit(keys_max)
         current = snapshots.current
-        content = SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers)
+        carried = {number: known for number in current.galleries if (known := current.to_carry(number)) is not None}
+        content = SnapshotContent(current.revision, transaction_id, current.galleries, current.numbers, carried)
         try:
             commit_and_publish(environment, transaction, snapshots, content)
         except OutcomeUnknown as unknown:

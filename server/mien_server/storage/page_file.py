@@ -79,13 +79,19 @@ class Tree(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Meta:
-    """One of the two pages that say where everything is."""
+    """One of the two pages that say where everything is.
+
+    Attributes:
+        last_page: the last one that may be used, within the file.
+        is_short: the file ends before the last one that was allocated.
+    """
 
     page: int
     transaction: int
     last_page: int
     free: Tree
     main: Tree
+    is_short: bool = False
 
 
 class Leaf(NamedTuple):
@@ -168,18 +174,17 @@ class PageFile:
             raise self._fault(page, f"names pages of {page_bytes} bytes, and they have {self.page_bytes}")
         free, main = _tree_of(raw, start), _tree_of(raw, start + _tree.size)
         last_page, transaction = struct.unpack_from("<QQ", raw, start + 2 * _tree.size)
-        if last_page >= self.page_count:
-            needed = (last_page + 1) * self.page_bytes
-            raise self._fault(
-                page, f"the file has {self.file_bytes} bytes, and transaction {transaction} needs {needed}"
-            )
+        # LMDB does not write pages at the end that one transaction allocated and freed. Whether the file was cut off
+        # shows where a tree names a page that is not there.
+        is_short = last_page >= self.page_count
+        last_page = min(last_page, self.page_count - 1)
         for tree in (free, main):
             if not tree.is_empty and last_page < tree.root < self.page_count:
                 what = f"names page {tree.root}, beyond the last one ({last_page}) of transaction {transaction}"
                 raise UndoneMeta(page, self.page_bytes, what, transaction)
             if not tree.is_empty and not (META_PAGES <= tree.root <= last_page and 0 < tree.depth <= _DEPTH_MAX):
                 raise self._fault(page, f"names page {tree.root} as the root of a tree of depth {tree.depth}")
-        return Meta(page, transaction, last_page, free, main)
+        return Meta(page, transaction, last_page, free, main, is_short)
 
     def _fault(self, page: int, what: str) -> PageFault:
         return PageFault(page, self.page_bytes, what)

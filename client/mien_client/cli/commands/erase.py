@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from mien_client import Erasure, ErasureReceipt, OperationState
+from google.protobuf.message import DecodeError
+
+from mien.v1 import operations_service_pb2 as operations_v1
+from mien_client import Erasure, ErasureCheck, ErasureReceipt, ErasureVerification, OperationState
+from mien_client._wire import decode_erasures
 from mien_client.cli import exits
 from mien_client.cli.jsonable import jsonable
 from mien_client.cli.output import Output, counted
@@ -106,25 +111,37 @@ def _row(one: Erasure) -> tuple[str, str, str, str, str, str]:
 
 
 def _verify(arguments: Arguments, session: Session) -> int:
+    document = _document(arguments.file)
     try:
-        checked = session.client.verify_erasure(_token(arguments.file), identity_id=arguments.id)
-    except ValueError as error:
-        raise exits.UsageFailure(f"{arguments.file} holds no receipt: {error}") from error
-    session.output.document(checked)
+        token = bytes.fromhex(document["token"])
+        sealed = jsonable(decode_erasures.receipt(operations_v1.ErasureReceipt.FromString(token)))
+    except (KeyError, TypeError, ValueError, DecodeError) as error:
+        raise exits.UsageFailure(
+            f"{arguments.file} holds no receipt as `mien erase --receipt` writes it; give such a file"
+        ) from error
+    assert isinstance(sealed, dict)
+    checked = session.client.verify_erasure(token, identity_id=arguments.id)
+    # Only the token is sealed: what stands beside it, for people, must say the same.
+    wrong = sorted(name for name in document.keys() | sealed.keys() if document.get(name) != sealed.get(name))
+    said = "; ".join(f"{name}: the file says {document.get(name)!r}, sealed is {sealed.get(name)!r}" for name in wrong)
+    checks = (ErasureCheck("file", not wrong, said or "it says what is sealed"), *checked.checks)
+    verification = ErasureVerification(checked.is_valid and not wrong, checks)
+    session.output.document(verification)
     session.output.table(
-        ("check", "", "detail"), [(one.name, "holds" if one.passed else "FAILS", one.detail) for one in checked.checks]
+        ("check", "", "detail"), [(one.name, "holds" if one.passed else "FAILS", one.detail) for one in checks]
     )
-    session.output.say("The receipt holds." if checked.is_valid else "The receipt does not hold.")
-    return exits.DONE if checked.is_valid else exits.NOT_ALL
+    session.output.say("The receipt holds." if verification.is_valid else "The receipt does not hold.")
+    return exits.DONE if verification.is_valid else exits.NOT_ALL
 
 
-def _token(path: Path) -> bytes:
-    """The token in a file of a receipt, or of an erasure with one. Raises ValueError."""
+def _document(path: Path) -> dict[str, Any]:
+    """The receipt in a file of one, or of an erasure with one; empty when it holds neither."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise exits.UsageFailure(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError:
+        return {}
     if isinstance(document, dict) and isinstance(document.get("receipt"), dict):
         document = document["receipt"]
-    token = document.get("token") if isinstance(document, dict) else None
-    return bytes.fromhex(token if isinstance(token, str) else "no token")
+    return document if isinstance(document, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mien_client.cli import exits
 from mien_client.cli.commands.gallery import index_words
+from mien_client.cli.output import counted
 from mien_client.cli.session import Arguments, Session
 from mien_client.cli.subcommands import Subcommands
 
@@ -23,6 +24,12 @@ def _run(arguments: Arguments, session: Session) -> int:
     since = info.start_time.isoformat(" ", "seconds") if info.start_time else "?"
     output.say(f"Mien {info.version} at {session.client.address}, started {since}")
     output.say(f"Store {info.store_id}, format {info.format_version}, revision {info.revision}")
+    if info.serves_damaged:
+        output.say(
+            f"It serves a damaged store without what is damaged: {counted(info.damage_count, 'thing')}, see --json"
+        )
+    for reason in info.degraded_reasons:
+        output.say(f"Degraded: {reason}")
     output.table(
         ["Recipe", "Detector", "Embedder", ("Dimension", "right"), "State"],
         [

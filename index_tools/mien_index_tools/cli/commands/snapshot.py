@@ -96,6 +96,8 @@ def _library_versions() -> dict[str, str]:
 
 
 def _list(arguments: argparse.Namespace, output: Output) -> int:
+    if "://" not in arguments.destination and not Path(arguments.destination).is_dir():
+        raise exits.UsageFailure(f"{arguments.destination}: there is no such folder; check the name")
     infos = list_snapshots(open_place(arguments.destination))
     output.document({"snapshots": infos})
     if not infos:

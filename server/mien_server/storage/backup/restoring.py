@@ -153,6 +153,8 @@ def _is_store(target: Path) -> bool:
         return False
     if not target.is_dir():
         raise PreconditionFailed(f"{target}: not a folder; give a folder", reason="NOT_A_STORE")
+    if (target / CHECKSUM_FILE_NAME).exists():
+        raise PreconditionFailed(f"{target}: is a snapshot; give a store's folder or a new one", reason="NOT_A_STORE")
     if Layout(target).format_file.exists() or Layout(target).meta.exists():
         return True
     others = sorted(entry.name for entry in target.iterdir())

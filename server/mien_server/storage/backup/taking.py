@@ -183,7 +183,7 @@ class _Taking:
         self._put("FORMAT", len(raw), lambda: iter([raw]), "copying records")
 
     def copy_records(self, view: StoreView) -> None:
-        """LMDB's file, without the pages that are free: a deleted record is in none of the others."""
+        """LMDB's file, without the pages that are free; the gaps of the others may hold what was deleted."""
         readable, writable = os.pipe()
         failures: list[Exception] = []
 
