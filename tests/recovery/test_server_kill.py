@@ -19,10 +19,12 @@ from tests.unit_rows import unit_rows
 
 ROUND_COUNT = 20
 KINDS = (RoundKind.BUILD, RoundKind.TIME, RoundKind.STEP, RoundKind.STEP, RoundKind.TIME, RoundKind.STEP)
+TIME_MAX_S = 600
 ORPHAN_TIME_MAX_S = 30.0
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(TIME_MAX_S)
 def test_a_killed_server_loses_no_answered_write(store_path: Path) -> None:
     """Over 20 kills at random points of concurrent writes and index builds, every acknowledged write is there, every
     other one is wholly there or wholly absent, counts are exact, and each search answers with the right person.
