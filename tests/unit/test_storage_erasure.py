@@ -23,6 +23,7 @@ from mien_server.storage import (
     Committed,
     DeleteFaces,
     DeleteGallery,
+    DeleteIdentity,
     EraseFaces,
     ErasureRun,
     IdentitySeed,
@@ -118,6 +119,34 @@ def test_faces_that_others_delete_before_their_turn_are_overwritten_too(store_pa
         erase(store, ADA)
     assert traces(store_path, vector(0).tobytes(), vector(count - 1).tobytes(), ADA.encode()) == []
     assert traces(store_path, vector(count).tobytes()) == ["rows.vec"]
+
+
+def test_who_was_enrolled_again_is_erased_as_they_were_before_too(store_path: Path) -> None:
+    """Of an identity that was deleted and made again nothing is left either; others may have the id elsewhere."""
+    with open_store(store_path) as store:
+        gallery, other = create(store), create(store, "others")
+        seeds = {ADA: IdentitySeed("Ada the First", {})}
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-first", 1), (BOB, "bob-1", 2)], seeds=seeds))
+        store.write(DeleteIdentity("people", ADA))
+        enroll(store, rows(other, [(ADA, "ada-of-others", 5)]))
+        store.write(DeleteIdentity("others", ADA))
+        store.write(PutIdentity("people", ADA, display_name="Ada the Second", allow_missing=True))
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-second", 3)]))
+        operation = OperationRecord(name="operations/1")
+        assert store.write(EraseFaces("people", ADA, "erasures/1", operation)).result  # type: ignore[union-attr]
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-third", 4)], seeds={ADA: IdentitySeed("Ada the Third", {})}))
+        [record] = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        assert sorted(record.ordinals) == [0, 2]
+        assert record.receipt.row_count == 2
+        assert record.receipt.scan.shared_count == 1, "the id"
+        ids = [list(one.enroll.new_identity_ids) for entry in journal(store) for one in entry.operations]
+        with store.view() as view:
+            assert view.check() == []
+    assert [one for one in ids if one] == [["erased identity 1", BOB], [ADA], [ADA]]
+    gone = (b"ada-1-of-first", b"Ada the First", b"ada-1-of-second", b"Ada the Second", b"picture 1", b"picture 3")
+    assert traces(store_path, *gone, vector(1).tobytes(), vector(3).tobytes()) == []
+    assert traces(store_path, b"Ada the Third") == traces(store_path, b"ada-of-others") == ["data.mdb"]
+    assert traces(store_path, vector(4).tobytes()) == ["rows.vec"]
 
 
 def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:

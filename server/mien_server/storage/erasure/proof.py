@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from mien_server.records.rows import GalleryRows
-from mien_server.records.store_pb2 import ErasureScanRecord
+from mien_server.records.store_pb2 import ErasureScanRecord, JournalEntry
 from mien_server.storage.databases import Database
+from mien_server.storage.erasure.redaction import Erased, has_id
 from mien_server.storage.erasure.scanning import Hit, is_telling, scan_folder
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
@@ -24,11 +25,14 @@ _PEOPLE = frozenset(Database) - {
 }
 
 
-def prove(store: Store, wanted: Sequence[Collection[bytes]]) -> tuple[list[ErasureScanRecord], list[str]]:
+def prove(
+    store: Store, wanted: Sequence[Collection[bytes]], people: Sequence[Erased] = ()
+) -> tuple[list[ErasureScanRecord], list[str]]:
     """Search every file for what was erased of several people.
 
     Args:
         wanted: of each, what is to be found nowhere.
+        people: those whose ids the journal must not hold as their own, whoever else has them there.
 
     Returns:
         What was searched and found for each; and in which files something was that is nobody else's.
@@ -40,6 +44,7 @@ def prove(store: Store, wanted: Sequence[Collection[bytes]]) -> tuple[list[Erasu
     scan = scan_folder(store.path, every)
     with store.view(shows_expired=True) as view:
         shared = _of_others(view, scan.hits)
+        shared -= {one.identity_id.encode() for one in people if _is_in_journal(view, one, shared)}
     found = {hit.pattern for hit in scan.hits} - shared
     places = sorted({hit.path.relative_to(store.path).as_posix() for hit in scan.hits if hit.pattern in found})
     records = []
@@ -65,6 +70,17 @@ def _of_others(view: StoreView, hits: Sequence[Hit]) -> set[bytes]:
     if left := {hit.pattern for hit in hits} - shared:
         shared |= _in_records(view, left)
     return shared
+
+
+def _is_in_journal(view: StoreView, one: Erased, shared: set[bytes]) -> bool:
+    """Whether the journal still calls them by their id, which others have too."""
+    identity_id = one.identity_id.encode()
+    if identity_id not in shared:
+        return False
+    return any(
+        identity_id in raw and has_id(JournalEntry.FromString(raw), one)
+        for _, raw in view.records.reading.items(Database.JOURNAL, b"")
+    )
 
 
 def _is_live(rows: GalleryRows | None, offset: int) -> bool:

@@ -184,7 +184,7 @@ class ErasureRun:
             self._rewrite_parted(cases)
             pages = self._scrub(cases[0].record)
             self._note(cases, 0.8, "searching every file for what was erased")
-            scans, places = prove(self.store, [_wanted(case.work) for case in cases])
+            scans, places = prove(self.store, [_wanted(case.work) for case in cases], [case.erased for case in cases])
             if not places:
                 return scans, pages
             log.warning("after scrub %d of an erasure something is left in %s", attempt, ", ".join(places))
@@ -196,7 +196,11 @@ class ErasureRun:
     # --- records --------------------------------------------------------------------------------------------------
 
     def _find_in_journal(self, cases: list[_Case]) -> None:
-        """Find faces that were deleted before the identity was."""
+        """Find faces that were deleted before the identity was, also those of whoever had the id before."""
+        for _, raw in self._records(Database.JOURNAL):
+            entry = JournalEntry.FromString(raw)
+            for case in cases:
+                case.erased.take_numbers(entry)
         history = History(case.erased for case in cases)
         for _, raw in self._records(Database.JOURNAL):
             history.take(JournalEntry.FromString(raw))
@@ -348,14 +352,17 @@ class ErasureRun:
 
     def _keep(self, case: _Case) -> None:
         """Keep what is known now of what is to be searched for."""
+        before = ErasureRecord()
+        before.CopyFrom(case.record)
+        case.work.create_times_us.clear()
+        case.work.create_times_us.update(case.erased.create_times_us)
         case.work.face_ids[:] = sorted(case.erased.face_ids)
         case.work.texts[:] = sorted(case.erased.texts)
         case.record.ordinals[:] = sorted(case.erased.ordinals)
         case.record.journal_entry_count = case.erased.journal_entry_count
         case.record.request_count = case.erased.request_count
-        before = case.record.masked_work
         put_work(case.record, case.work)
-        if case.record.masked_work != before:
+        if case.record != before:
             self._put(case.record)
 
     def _put(self, record: ErasureRecord) -> None:
@@ -391,6 +398,7 @@ def _case(record: ErasureRecord) -> _Case:
         record.gallery_number,
         work.identity_number,
         work.identity_id,
+        dict(work.create_times_us),
         set(record.ordinals),
         set(work.face_ids),
         set(work.texts),
