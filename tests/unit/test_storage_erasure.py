@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,7 @@ from mien_server.storage.databases import Database
 from mien_server.storage.erasure import scanning
 from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
 from mien_server.storage.erasure.scanning import scan_folder
+from mien_server.storage.erasure.verifying import check_receipt
 from mien_server.storage.values import decode_face
 from tests.snapshot_support import restored_state, state_of, take
 from tests.storage_support import create, enroll, open_store, rows, vector
@@ -147,6 +149,40 @@ def test_who_was_enrolled_again_is_erased_as_they_were_before_too(store_path: Pa
     assert traces(store_path, *gone, vector(1).tobytes(), vector(3).tobytes()) == []
     assert traces(store_path, b"Ada the Third") == traces(store_path, b"ada-of-others") == ["data.mdb"]
     assert traces(store_path, vector(4).tobytes()) == ["rows.vec"]
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+def test_faces_that_others_are_given_before_their_turn_are_left_to_them(tmp_path: Path, is_trimmed: bool) -> None:
+    """What is moved away between two commits of the deletion is somebody else's, also when they delete it later."""
+    options = StoreOptions(map_size_bytes=1 << 30)
+    if is_trimmed:
+        options = replace(options, journal_revisions_max=1)
+    with open_store(tmp_path / "store", options) as store:
+        gallery = create(store)
+        start = take(store, tmp_path / "snapshots").manifest
+        count = ERASED_FACES_MAX + 3
+        enroll(store, rows(gallery, [(ADA, f"ada-{face}", face) for face in range(count)]))
+        first = store.write(EraseFaces("people", ADA, "erasures/1", OperationRecord(name="operations/1")))
+        assert isinstance(first, Committed)
+        assert not first.result
+        store.write(MoveFaces("people", [f"ada-{count - 2}", f"ada-{count - 1}"], BOB))
+        store.write(DeleteFaces("people", [f"ada-{count - 2}"]))
+        erase(store, ADA)
+        with store.view() as view:
+            record = view.erasure("erasures/1")
+        assert record is not None
+        left = {count - 2, count - 1}.intersection(record.ordinals)
+        assert left == ({count - 2} if is_trimmed else set())
+        checks = check_receipt(store, record.receipt, ADA)
+        assert [check.detail for check in checks if not check.passed] == []
+        last, state = store.revision, state_of(store)
+        source = str(take(store, tmp_path / "snapshots", is_full=True).manifest.name)
+    assert traces(tmp_path / "store", vector(0).tobytes(), vector(count - 3).tobytes(), ADA.encode()) == []
+    assert traces(tmp_path / "store", vector(count - 1).tobytes()) == ["rows.vec"]
+    if not is_trimmed:
+        snapshots = tmp_path / "snapshots"
+        made = restored_state(snapshots, start.name, tmp_path / "made", last, str(snapshots / source))
+        assert (made["faces"], made["face_ids"]) == (state["faces"], state["face_ids"])
 
 
 def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:

@@ -84,7 +84,7 @@ class Erased:
 
 def has_id(entry: JournalEntry, one: Erased) -> bool:
     """Whether a journal entry calls them by their id, or whoever had it before."""
-    return any(True for _ in _records_of(entry, one))
+    return next(_records_of(entry, one), None) is not None
 
 
 def _records_of(entry: JournalEntry, one: Erased) -> Iterator[IdentityRecord]:
@@ -137,8 +137,11 @@ class History:
         for gallery_number, owners in self._owners.items():
             people = self._people[gallery_number]
             for ordinal, number in owners.items():
-                if one := people.get(number):
-                    one.ordinals.add(ordinal)
+                if last := people.get(number):
+                    last.ordinals.add(ordinal)
+                for one in people.values():
+                    if one is not last:
+                        one.ordinals.discard(ordinal)
 
     def _take_rows(self, rows: EnrolledRows) -> None:
         people = self._people.get(rows.gallery_number)

@@ -207,7 +207,15 @@ class ErasureRun:
         history.finish()
         self._first_ordinals = history.first_ordinals
         for case in cases:
+            self._leave_to_others(case.erased)
             self._keep(case)
+
+    def _leave_to_others(self, erased: Erased) -> None:
+        """Take rows out that somebody has: faces moved away between two commits of the deletion."""
+        with self.store.view(shows_expired=True) as view:
+            gallery = view.gallery_by_number(erased.gallery_number)
+            if gallery is not None:
+                erased.ordinals = set(_dead(gallery.rows, np.array(sorted(erased.ordinals), dtype=np.int64)).tolist())
 
     def _redact_journal(self, cases: list[_Case]) -> None:
         people = [case.erased for case in cases]
