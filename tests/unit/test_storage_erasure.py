@@ -30,6 +30,7 @@ from mien_server.storage import (
     IdentitySeed,
     MoveFaces,
     PutIdentity,
+    RequestKey,
     Store,
     StoreOptions,
 )
@@ -263,11 +264,40 @@ def test_history_gives_everybody_the_rows_that_were_theirs_last() -> None:
         (CountOutcomeRecord(identity_count=1, identity_ids=[BOB, ADA]), True),
         (IdentityRecord(number=7, display_name="anything", create_time_us=9), True),
         (IdentityRecord(number=8, display_name="anything", create_time_us=9), False),
+        (IdentityRecord(number=7, display_name="anything", create_time_us=8), False),
+        (IdentityRecord(number=3, display_name="who had the id before", create_time_us=4), True),
     ],
 )
 def test_kept_answers_that_name_somebody_are_told_from_others(outcome: object, is_named: bool) -> None:
     """Outcomes do not say of what kind they are; none is missed, and none of another's is taken."""
-    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, {7: 9, 3: 4}, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+
+
+def test_kept_answers_of_other_galleries_stay(store_path: Path) -> None:
+    """Numbers begin anew in every gallery; the answers that somebody of the same number was given are theirs."""
+    with open_store(store_path) as store:
+        create(store)
+        create(store, "others")
+
+        def put(gallery: str, identity_id: str, name: str, request_id: str) -> None:
+            key: RequestKey[IdentityRecord] = RequestKey(request_id, b"body", IdentityRecord.SerializeToString)
+            store.write(PutIdentity(gallery, identity_id, display_name=name, allow_missing=True, request=key))
+
+        put("people", ADA, "Ada the First", "first")
+        put("others", BOB, "Bob of the others", "bob-1")
+        store.write(DeleteIdentity("people", ADA))
+        put("people", ADA, "Ada the Second", "second")
+        put("others", "eve-of-the-others", "Eve of the others", "eve-2")
+        erase(store, ADA)
+        with store.view() as view:
+            kept = {name: view.request(name) for name in ("first", "second", "bob-1", "eve-2")}
+    assert {name: one is not None and one.is_erased for name, one in kept.items()} == {
+        "first": True,
+        "second": True,
+        "bob-1": False,
+        "eve-2": False,
+    }
+    assert traces(store_path, b"Ada the First", b"Ada the Second") == []
 
 
 def test_keys_leave_the_branches_of_trees_at_every_height(store_path: Path) -> None:

@@ -308,7 +308,8 @@ def _is_named(kind: type[_Outcome], outcome: bytes, one: Erased) -> bool:
         case CountOutcomeRecord():
             return one.identity_id in message.identity_ids
         case IdentityRecord():
-            # A count has no time.
-            return message.create_time_us > 0 and message.number == one.identity_number
+            # A count has no time. Other galleries have the same numbers.
+            made_us = one.create_times_us.get(message.number)
+            return made_us is not None and message.create_time_us > 0 and made_us in (0, message.create_time_us)
         case _:
             assert_never(message)
