@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from mien_server.records.store_pb2 import (
     EnrolledFace,
     EnrollOutcomeRecord,
     EnrollRowsOutcomeRecord,
+    FaceRecord,
     IdentityRecord,
     JournalEntry,
     JournalOperation,
@@ -298,6 +300,28 @@ def test_kept_answers_of_other_galleries_stay(store_path: Path) -> None:
         "eve-2": False,
     }
     assert traces(store_path, b"Ada the First", b"Ada the Second") == []
+
+
+def test_an_erasure_holds_few_entries_of_the_journal_at_once(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries may have megabytes each; a long journal of them is never in memory as a whole."""
+    monkeypatch.setattr(scanning, "_BLOCK_BYTES", 1 << 20)
+    entry_bytes, count = 1 << 20, 80
+    with open_store(store_path) as store:
+        gallery = create(store)
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-one", 0)], seeds={ADA: IdentitySeed("of the same name", {})}))
+        for number in range(1, count):
+            seeds = {f"person-{number}": IdentitySeed("of the same name", {})}
+            command = rows(gallery, [(f"person-{number}", f"face-{number}", number)], seeds=seeds)
+            source = FaceRecord(source=f"{number:08d}" * (entry_bytes // 8)).SerializeToString()
+            enroll(store, replace(command, records=[source]))
+            store.write(DeleteIdentity("people", f"person-{number}"))
+        tracemalloc.start()
+        try:
+            erase(store, ADA)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < count * entry_bytes // 2
 
 
 def test_keys_leave_the_branches_of_trees_at_every_height(store_path: Path) -> None:

@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -34,9 +33,10 @@ from mien_server.storage.commands.erase_faces import EraseFaces
 from mien_server.storage.commands.put_erasure import PutErasure
 from mien_server.storage.commands.redact_records import Redaction, RedactRecords
 from mien_server.storage.commands.rewrite_records import RewriteRecords
-from mien_server.storage.databases import Database
+from mien_server.storage.databases import Database, stored_value
 from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work_of
 from mien_server.storage.erasure.proof import prove
+from mien_server.storage.erasure.reading import raw_records
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.scrubbing import write_zeros
@@ -50,8 +50,6 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-READ_RECORDS = 256
-"""Records read in one view: LMDB cannot use pages again that an open view may read."""
 REDACTED_BYTES_MAX = 4 << 20
 """What one commit puts again, about."""
 WAIT_SLICE_S = 0.02
@@ -256,16 +254,10 @@ class ErasureRun:
         self.store.write(RedactRecords(waiting), is_internal=True)
 
     def _records(self, database: Database) -> Iterator[tuple[bytes, bytes]]:
-        """Every record of a database, in views that end soon; what is committed meanwhile may be among them."""
-        start = b""
-        while True:
+        """Every record of a database; what is committed meanwhile may be among them."""
+        for key, raw in raw_records(self.store, database):
             self._refuse_closing()
-            with self.store.view() as view:
-                found = list(islice(view.records.reading.items(database, b"", start), READ_RECORDS))
-            yield from found
-            if len(found) < READ_RECORDS:
-                return
-            start = found[-1][0] + b"\0"
+            yield key, stored_value(database, key, raw)
 
     # --- vectors --------------------------------------------------------------------------------------------------
 
