@@ -140,6 +140,13 @@ def test_who_was_enrolled_again_is_erased_as_they_were_before_too(store_path: Pa
         operation = OperationRecord(name="operations/1")
         assert store.write(EraseFaces("people", ADA, "erasures/1", operation)).result  # type: ignore[union-attr]
         enroll(store, rows(gallery, [(ADA, "ada-1-of-third", 4)], seeds={ADA: IdentitySeed("Ada the Third", {})}))
+
+        def fail(_: int) -> bool:
+            raise OSError
+
+        with pytest.raises(OSError):
+            ErasureRun(store, fail, lambda *_: None, lambda: False).run()
+        # The journal does not have the id any more: what it knew is kept with the erasure.
         [record] = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
         assert sorted(record.ordinals) == [0, 2]
         assert record.receipt.row_count == 2
