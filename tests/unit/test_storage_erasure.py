@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,7 @@ from mien_server.records.store_pb2 import (
     EnrolledFace,
     EnrollOutcomeRecord,
     EnrollRowsOutcomeRecord,
+    FaceRecord,
     IdentityRecord,
     JournalEntry,
     JournalOperation,
@@ -23,11 +26,13 @@ from mien_server.storage import (
     Committed,
     DeleteFaces,
     DeleteGallery,
+    DeleteIdentity,
     EraseFaces,
     ErasureRun,
     IdentitySeed,
     MoveFaces,
     PutIdentity,
+    RequestKey,
     Store,
     StoreOptions,
 )
@@ -36,6 +41,7 @@ from mien_server.storage.databases import Database
 from mien_server.storage.erasure import scanning
 from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
 from mien_server.storage.erasure.scanning import scan_folder
+from mien_server.storage.erasure.verifying import check_receipt
 from mien_server.storage.values import decode_face
 from tests.snapshot_support import restored_state, state_of, take
 from tests.storage_support import create, enroll, open_store, rows, vector
@@ -120,6 +126,75 @@ def test_faces_that_others_delete_before_their_turn_are_overwritten_too(store_pa
     assert traces(store_path, vector(count).tobytes()) == ["rows.vec"]
 
 
+def test_who_was_enrolled_again_is_erased_as_they_were_before_too(store_path: Path) -> None:
+    """Of an identity that was deleted and made again nothing is left either; others may have the id elsewhere."""
+    with open_store(store_path) as store:
+        gallery, other = create(store), create(store, "others")
+        seeds = {ADA: IdentitySeed("Ada the First", {})}
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-first", 1), (BOB, "bob-1", 2)], seeds=seeds))
+        store.write(DeleteIdentity("people", ADA))
+        enroll(store, rows(other, [(ADA, "ada-of-others", 5)]))
+        store.write(DeleteIdentity("others", ADA))
+        store.write(PutIdentity("people", ADA, display_name="Ada the Second", allow_missing=True))
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-second", 3)]))
+        operation = OperationRecord(name="operations/1")
+        assert store.write(EraseFaces("people", ADA, "erasures/1", operation)).result  # type: ignore[union-attr]
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-third", 4)], seeds={ADA: IdentitySeed("Ada the Third", {})}))
+
+        def fail(_: int) -> bool:
+            raise OSError
+
+        with pytest.raises(OSError):
+            ErasureRun(store, fail, lambda *_: None, lambda: False).run()
+        # The journal does not have the id any more: what it knew is kept with the erasure.
+        [record] = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        assert sorted(record.ordinals) == [0, 2]
+        assert record.receipt.row_count == 2
+        assert record.receipt.scan.shared_count == 1, "the id"
+        ids = [list(one.enroll.new_identity_ids) for entry in journal(store) for one in entry.operations]
+        with store.view() as view:
+            assert view.check() == []
+    assert [one for one in ids if one] == [["erased identity 1", BOB], [ADA], [ADA]]
+    gone = (b"ada-1-of-first", b"Ada the First", b"ada-1-of-second", b"Ada the Second", b"picture 1", b"picture 3")
+    assert traces(store_path, *gone, vector(1).tobytes(), vector(3).tobytes()) == []
+    assert traces(store_path, b"Ada the Third") == traces(store_path, b"ada-of-others") == ["data.mdb"]
+    assert traces(store_path, vector(4).tobytes()) == ["rows.vec"]
+
+
+@pytest.mark.parametrize("is_trimmed", [False, True])
+def test_faces_that_others_are_given_before_their_turn_are_left_to_them(tmp_path: Path, is_trimmed: bool) -> None:
+    """What is moved away between two commits of the deletion is somebody else's, also when they delete it later."""
+    options = StoreOptions(map_size_bytes=1 << 30)
+    if is_trimmed:
+        options = replace(options, journal_revisions_max=1)
+    with open_store(tmp_path / "store", options) as store:
+        gallery = create(store)
+        start = take(store, tmp_path / "snapshots").manifest
+        count = ERASED_FACES_MAX + 3
+        enroll(store, rows(gallery, [(ADA, f"ada-{face}", face) for face in range(count)]))
+        first = store.write(EraseFaces("people", ADA, "erasures/1", OperationRecord(name="operations/1")))
+        assert isinstance(first, Committed)
+        assert not first.result
+        store.write(MoveFaces("people", [f"ada-{count - 2}", f"ada-{count - 1}"], BOB))
+        store.write(DeleteFaces("people", [f"ada-{count - 2}"]))
+        erase(store, ADA)
+        with store.view() as view:
+            record = view.erasure("erasures/1")
+        assert record is not None
+        left = {count - 2, count - 1}.intersection(record.ordinals)
+        assert left == ({count - 2} if is_trimmed else set())
+        checks = check_receipt(store, record.receipt, ADA)
+        assert [check.detail for check in checks if not check.passed] == []
+        last, state = store.revision, state_of(store)
+        source = str(take(store, tmp_path / "snapshots", is_full=True).manifest.name)
+    assert traces(tmp_path / "store", vector(0).tobytes(), vector(count - 3).tobytes(), ADA.encode()) == []
+    assert traces(tmp_path / "store", vector(count - 1).tobytes()) == ["rows.vec"]
+    if not is_trimmed:
+        snapshots = tmp_path / "snapshots"
+        made = restored_state(snapshots, start.name, tmp_path / "made", last, str(snapshots / source))
+        assert (made["faces"], made["face_ids"]) == (state["faces"], state["face_ids"])
+
+
 def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:
     """From a snapshot taken before the person came, every revision is made again without a name; from one that holds
     them, too, with what it holds. What everybody else was at the last revision is the same.
@@ -198,11 +273,62 @@ def test_history_gives_everybody_the_rows_that_were_theirs_last() -> None:
         (CountOutcomeRecord(identity_count=1, identity_ids=[BOB, ADA]), True),
         (IdentityRecord(number=7, display_name="anything", create_time_us=9), True),
         (IdentityRecord(number=8, display_name="anything", create_time_us=9), False),
+        (IdentityRecord(number=7, display_name="anything", create_time_us=8), False),
+        (IdentityRecord(number=3, display_name="who had the id before", create_time_us=4), True),
     ],
 )
 def test_kept_answers_that_name_somebody_are_told_from_others(outcome: object, is_named: bool) -> None:
     """Outcomes do not say of what kind they are; none is missed, and none of another's is taken."""
-    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, {7: 9, 3: 4}, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+
+
+def test_kept_answers_of_other_galleries_stay(store_path: Path) -> None:
+    """Numbers begin anew in every gallery; the answers that somebody of the same number was given are theirs."""
+    with open_store(store_path) as store:
+        create(store)
+        create(store, "others")
+
+        def put(gallery: str, identity_id: str, name: str, request_id: str) -> None:
+            key: RequestKey[IdentityRecord] = RequestKey(request_id, b"body", IdentityRecord.SerializeToString)
+            store.write(PutIdentity(gallery, identity_id, display_name=name, allow_missing=True, request=key))
+
+        put("people", ADA, "Ada the First", "first")
+        put("others", BOB, "Bob of the others", "bob-1")
+        store.write(DeleteIdentity("people", ADA))
+        put("people", ADA, "Ada the Second", "second")
+        put("others", "eve-of-the-others", "Eve of the others", "eve-2")
+        erase(store, ADA)
+        with store.view() as view:
+            kept = {name: view.request(name) for name in ("first", "second", "bob-1", "eve-2")}
+    assert {name: one is not None and one.is_erased for name, one in kept.items()} == {
+        "first": True,
+        "second": True,
+        "bob-1": False,
+        "eve-2": False,
+    }
+    assert traces(store_path, b"Ada the First", b"Ada the Second") == []
+
+
+def test_an_erasure_holds_few_entries_of_the_journal_at_once(store_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Entries may have megabytes each; a long journal of them is never in memory as a whole."""
+    monkeypatch.setattr(scanning, "_BLOCK_BYTES", 1 << 20)
+    entry_bytes, count = 1 << 20, 80
+    with open_store(store_path) as store:
+        gallery = create(store)
+        enroll(store, rows(gallery, [(ADA, "ada-1-of-one", 0)], seeds={ADA: IdentitySeed("of the same name", {})}))
+        for number in range(1, count):
+            seeds = {f"person-{number}": IdentitySeed("of the same name", {})}
+            command = rows(gallery, [(f"person-{number}", f"face-{number}", number)], seeds=seeds)
+            source = FaceRecord(source=f"{number:08d}" * (entry_bytes // 8)).SerializeToString()
+            enroll(store, replace(command, records=[source]))
+            store.write(DeleteIdentity("people", f"person-{number}"))
+        tracemalloc.start()
+        try:
+            erase(store, ADA)
+            _, peak_bytes = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert peak_bytes < count * entry_bytes // 2
 
 
 def test_keys_leave_the_branches_of_trees_at_every_height(store_path: Path) -> None:

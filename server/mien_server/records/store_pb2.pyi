@@ -441,18 +441,27 @@ class ErasureRecord(_message.Message):
     def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ...) -> None: ...
 
 class ErasureWork(_message.Message):
-    __slots__ = ("identity_number", "identity_id", "face_ids", "texts", "vector_parts")
+    __slots__ = ("identity_number", "identity_id", "face_ids", "texts", "vector_parts", "create_times_us")
+    class CreateTimesUsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: int
+        value: int
+        def __init__(self, key: _Optional[int] = ..., value: _Optional[int] = ...) -> None: ...
     IDENTITY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     IDENTITY_ID_FIELD_NUMBER: _ClassVar[int]
     FACE_IDS_FIELD_NUMBER: _ClassVar[int]
     TEXTS_FIELD_NUMBER: _ClassVar[int]
     VECTOR_PARTS_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIMES_US_FIELD_NUMBER: _ClassVar[int]
     identity_number: int
     identity_id: str
     face_ids: _containers.RepeatedScalarFieldContainer[str]
     texts: _containers.RepeatedScalarFieldContainer[bytes]
     vector_parts: _containers.RepeatedScalarFieldContainer[bytes]
-    def __init__(self, identity_number: _Optional[int] = ..., identity_id: _Optional[str] = ..., face_ids: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[bytes]] = ..., vector_parts: _Optional[_Iterable[bytes]] = ...) -> None: ...
+    create_times_us: _containers.ScalarMap[int, int]
+    def __init__(self, identity_number: _Optional[int] = ..., identity_id: _Optional[str] = ..., face_ids: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[bytes]] = ..., vector_parts: _Optional[_Iterable[bytes]] = ..., create_times_us: _Optional[_Mapping[int, int]] = ...) -> None: ...
 
 class ErasureReceiptRecord(_message.Message):
     __slots__ = ("erasure", "store_id", "gallery_name", "gallery_number", "identity_hash", "revision", "request_time_us", "complete_time_us", "face_count", "row_count", "journal_entry_count", "request_count", "is_index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal")

@@ -65,6 +65,7 @@ class EraseFaces(Command[bool]):
         if record is None:
             record = self._begun(planning, changes, work.number)
             notes.identity_number, notes.identity_id = identity.number, self.identity_id
+            notes.create_times_us[identity.number] = identity.create_time_us
             # All of them now: others may delete some before their turn comes, and their rows are to be overwritten too.
             record.ordinals.extend(planning.records.faces_of(work.number, identity.number).tolist())
         is_gone = self._delete(planning, work, identity, record, notes)

@@ -25,7 +25,7 @@ from mien_server.storage import keys
 from mien_server.storage.keys import DIGEST_BYTES, NUMBER_BYTES
 from mien_server.storage.values import FaceValue, decode_face, encode_face
 
-__all__ = ["Erased", "History", "face_texts", "identity_texts", "names", "redact_entry", "redact_request"]
+__all__ = ["Erased", "History", "face_texts", "has_id", "identity_texts", "names", "redact_entry", "redact_request"]
 
 
 def face_texts(face: FaceValue) -> set[bytes]:
@@ -56,6 +56,8 @@ class Erased:
     """Somebody to be taken out of records.
 
     Attributes:
+        create_times_us: when they were made, by number: them, and whoever had the id in the gallery before them. 0: not
+            known.
         ordinals: rows that were theirs.
         texts: what is to be found nowhere afterwards.
         journal_entry_count, request_count: how many records they were taken out of.
@@ -64,11 +66,41 @@ class Erased:
     gallery_number: int
     identity_number: int
     identity_id: str
+    create_times_us: dict[int, int] = field(default_factory=dict)
     ordinals: set[int] = field(default_factory=set)
     face_ids: set[str] = field(default_factory=set)
     texts: set[bytes] = field(default_factory=set)
     journal_entry_count: int = 0
     request_count: int = 0
+
+    def __post_init__(self) -> None:
+        self.create_times_us.setdefault(self.identity_number, 0)
+
+    def take_numbers(self, entry: JournalEntry) -> None:
+        """Note under which numbers an entry knows them: somebody who was deleted and enrolled again has several."""
+        for record in _records_of(entry, self):
+            self.create_times_us[record.number] = record.create_time_us
+
+
+def has_id(entry: JournalEntry, one: Erased) -> bool:
+    """Whether a journal entry calls them by their id, or whoever had it before."""
+    return next(_records_of(entry, one), None) is not None
+
+
+def _records_of(entry: JournalEntry, one: Erased) -> Iterator[IdentityRecord]:
+    for operation in entry.operations:
+        match operation.WhichOneof("operation"):
+            case "enroll" if operation.enroll.gallery_number == one.gallery_number:
+                rows = operation.enroll
+                identities = zip(rows.new_identity_ids, rows.new_identity_records, strict=True)
+                found = [IdentityRecord.FromString(raw) for name, raw in identities if name == one.identity_id]
+            case "put_identity" if operation.put_identity.gallery_number == one.gallery_number:
+                put = operation.put_identity
+                found = [put.identity] if put.identity_id == one.identity_id else []
+            case _:
+                continue
+        # Numbers ascend: a higher one is of somebody who was given the id afterwards.
+        yield from (record for record in found if record.number <= one.identity_number)
 
 
 class History:
@@ -83,7 +115,8 @@ class History:
     def __init__(self, people: Iterable[Erased]) -> None:
         self._people: dict[int, dict[int, Erased]] = {}
         for one in people:
-            self._people.setdefault(one.gallery_number, {})[one.identity_number] = one
+            for number in one.create_times_us:
+                self._people.setdefault(one.gallery_number, {}).setdefault(number, one)
         # The last owner of each row that was somebody's once, by gallery.
         self._owners: dict[int, dict[int, int]] = {number: {} for number in self._people}
         self.first_ordinals: dict[int, int] = {}
@@ -104,8 +137,11 @@ class History:
         for gallery_number, owners in self._owners.items():
             people = self._people[gallery_number]
             for ordinal, number in owners.items():
-                if one := people.get(number):
-                    one.ordinals.add(ordinal)
+                if last := people.get(number):
+                    last.ordinals.add(ordinal)
+                for one in people.values():
+                    if one is not last:
+                        one.ordinals.discard(ordinal)
 
     def _take_rows(self, rows: EnrolledRows) -> None:
         people = self._people.get(rows.gallery_number)
@@ -162,13 +198,13 @@ def redact_entry(entry: JournalEntry, people: Iterable[Erased]) -> bool:
 
 
 def _is_theirs(put: PutIdentity, one: Erased) -> bool:
-    is_theirs = (put.gallery_number, put.identity.number) == (one.gallery_number, one.identity_number)
-    return is_theirs and put.identity_id != _placeholder_identity(one.identity_number)
+    is_theirs = put.gallery_number == one.gallery_number and put.identity.number in one.create_times_us
+    return is_theirs and put.identity_id != _placeholder_identity(put.identity.number)
 
 
 def _redact_put(put: PutIdentity, one: Erased) -> None:
     one.texts |= identity_texts(put.identity)
-    put.identity_id = _placeholder_identity(one.identity_number)
+    put.identity_id = _placeholder_identity(put.identity.number)
     _leave_unnamed(put.identity)
 
 
@@ -217,15 +253,16 @@ def _redact_rows(rows: EnrolledRows, one: Erased) -> bool:
                 )
             )
             is_changed = True
-    place = one.identity_number - rows.first_new_identity_number
-    placeholder = _placeholder_identity(one.identity_number)
-    if 0 <= place < len(rows.new_identity_ids) and rows.new_identity_ids[place] != placeholder:
-        identity = IdentityRecord.FromString(rows.new_identity_records[place])
-        one.texts |= identity_texts(identity)
-        _leave_unnamed(identity)
-        rows.new_identity_ids[place] = placeholder
-        rows.new_identity_records[place] = identity.SerializeToString()
-        is_changed = True
+    for number in one.create_times_us:
+        place = number - rows.first_new_identity_number
+        placeholder = _placeholder_identity(number)
+        if 0 <= place < len(rows.new_identity_ids) and rows.new_identity_ids[place] != placeholder:
+            identity = IdentityRecord.FromString(rows.new_identity_records[place])
+            one.texts |= identity_texts(identity)
+            _leave_unnamed(identity)
+            rows.new_identity_ids[place] = placeholder
+            rows.new_identity_records[place] = identity.SerializeToString()
+            is_changed = True
     return is_changed
 
 
@@ -271,7 +308,8 @@ def _is_named(kind: type[_Outcome], outcome: bytes, one: Erased) -> bool:
         case CountOutcomeRecord():
             return one.identity_id in message.identity_ids
         case IdentityRecord():
-            # A count has no time.
-            return message.create_time_us > 0 and message.number == one.identity_number
+            # A count has no time. Other galleries have the same numbers.
+            made_us = one.create_times_us.get(message.number)
+            return made_us is not None and message.create_time_us > 0 and made_us in (0, message.create_time_us)
         case _:
             assert_never(message)

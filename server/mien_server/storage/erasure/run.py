@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from typing import TypeVar
 
 import numpy as np
@@ -34,9 +33,10 @@ from mien_server.storage.commands.erase_faces import EraseFaces
 from mien_server.storage.commands.put_erasure import PutErasure
 from mien_server.storage.commands.redact_records import Redaction, RedactRecords
 from mien_server.storage.commands.rewrite_records import RewriteRecords
-from mien_server.storage.databases import Database
+from mien_server.storage.databases import Database, stored_value
 from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work_of
 from mien_server.storage.erasure.proof import prove
+from mien_server.storage.erasure.reading import raw_records
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.scrubbing import write_zeros
@@ -50,8 +50,6 @@ log = logging.getLogger(__name__)
 
 R = TypeVar("R")
 
-READ_RECORDS = 256
-"""Records read in one view: LMDB cannot use pages again that an open view may read."""
 REDACTED_BYTES_MAX = 4 << 20
 """What one commit puts again, about."""
 WAIT_SLICE_S = 0.02
@@ -184,7 +182,7 @@ class ErasureRun:
             self._rewrite_parted(cases)
             pages = self._scrub(cases[0].record)
             self._note(cases, 0.8, "searching every file for what was erased")
-            scans, places = prove(self.store, [_wanted(case.work) for case in cases])
+            scans, places = prove(self.store, [_wanted(case.work) for case in cases], [case.erased for case in cases])
             if not places:
                 return scans, pages
             log.warning("after scrub %d of an erasure something is left in %s", attempt, ", ".join(places))
@@ -196,14 +194,26 @@ class ErasureRun:
     # --- records --------------------------------------------------------------------------------------------------
 
     def _find_in_journal(self, cases: list[_Case]) -> None:
-        """Find faces that were deleted before the identity was."""
+        """Find faces that were deleted before the identity was, also those of whoever had the id before."""
+        for _, raw in self._records(Database.JOURNAL):
+            entry = JournalEntry.FromString(raw)
+            for case in cases:
+                case.erased.take_numbers(entry)
         history = History(case.erased for case in cases)
         for _, raw in self._records(Database.JOURNAL):
             history.take(JournalEntry.FromString(raw))
         history.finish()
         self._first_ordinals = history.first_ordinals
         for case in cases:
+            self._leave_to_others(case.erased)
             self._keep(case)
+
+    def _leave_to_others(self, erased: Erased) -> None:
+        """Take rows out that somebody has: faces moved away between two commits of the deletion."""
+        with self.store.view(shows_expired=True) as view:
+            gallery = view.gallery_by_number(erased.gallery_number)
+            if gallery is not None:
+                erased.ordinals = set(_dead(gallery.rows, np.array(sorted(erased.ordinals), dtype=np.int64)).tolist())
 
     def _redact_journal(self, cases: list[_Case]) -> None:
         people = [case.erased for case in cases]
@@ -244,16 +254,10 @@ class ErasureRun:
         self.store.write(RedactRecords(waiting), is_internal=True)
 
     def _records(self, database: Database) -> Iterator[tuple[bytes, bytes]]:
-        """Every record of a database, in views that end soon; what is committed meanwhile may be among them."""
-        start = b""
-        while True:
+        """Every record of a database; what is committed meanwhile may be among them."""
+        for key, raw in raw_records(self.store, database):
             self._refuse_closing()
-            with self.store.view() as view:
-                found = list(islice(view.records.reading.items(database, b"", start), READ_RECORDS))
-            yield from found
-            if len(found) < READ_RECORDS:
-                return
-            start = found[-1][0] + b"\0"
+            yield key, stored_value(database, key, raw)
 
     # --- vectors --------------------------------------------------------------------------------------------------
 
@@ -348,14 +352,17 @@ class ErasureRun:
 
     def _keep(self, case: _Case) -> None:
         """Keep what is known now of what is to be searched for."""
+        before = ErasureRecord()
+        before.CopyFrom(case.record)
+        case.work.create_times_us.clear()
+        case.work.create_times_us.update(case.erased.create_times_us)
         case.work.face_ids[:] = sorted(case.erased.face_ids)
         case.work.texts[:] = sorted(case.erased.texts)
         case.record.ordinals[:] = sorted(case.erased.ordinals)
         case.record.journal_entry_count = case.erased.journal_entry_count
         case.record.request_count = case.erased.request_count
-        before = case.record.masked_work
         put_work(case.record, case.work)
-        if case.record.masked_work != before:
+        if case.record != before:
             self._put(case.record)
 
     def _put(self, record: ErasureRecord) -> None:
@@ -391,6 +398,7 @@ def _case(record: ErasureRecord) -> _Case:
         record.gallery_number,
         work.identity_number,
         work.identity_id,
+        dict(work.create_times_us),
         set(record.ordinals),
         set(work.face_ids),
         set(work.texts),
