@@ -24,6 +24,7 @@ from tests.raw_http2 import GOAWAY, HEADERS, RST_STREAM, RawConnection, grpc_mes
 
 TIME_MAX_S = 60
 LIST = "/mien.v1.GalleryService/ListGalleries"
+CHECK = "/grpc.health.v1.Health/Check"
 SEARCH = "/mien.v1.RecognitionService/SearchFaces"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 THREAD_COUNT = 2
@@ -143,6 +144,28 @@ def test_messages_that_do_not_arrive_give_their_threads_back(server: Any, until:
     assert len(server.rpc._patience._arriving) == THREAD_COUNT
     connection.close()
     until(lambda: len(server.rpc._patience._arriving) == 0)
+
+
+def test_checks_of_health_that_do_not_arrive_give_their_threads_back(server: Any, until: Callable[..., None]) -> None:
+    """As many checks without a message as their lane has threads keep neither health nor server info from others."""
+    connection = RawConnection(server.address)
+    numbers = [connection.begin(CHECK) for _ in range(2 * lanes.CONTROL_THREAD_COUNT)]
+    connection.send(numbers[0], grpc_message(b"", 1000))
+    # The first that are given a thread wait for their message before the call that comes behind them is served.
+    health = server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S)
+    assert health.status == health_pb2.HealthCheckResponse.SERVING
+    assert server.operations.GetServerInfo(operations_service_pb2.GetServerInfoRequest(), timeout=TIME_MAX_S).store_id
+    until(lambda: len(server.rpc._patience._arriving) == len(numbers))
+    until(lambda: server.rpc._lanes._control._busy_count == 0)
+    connection.close()
+    until(lambda: len(server.rpc._patience._arriving) == 0)
+
+
+def test_health_has_no_method_that_waits_for_its_message_on_a_thread(server: Any) -> None:
+    """List, which is not served, ends before its message has come."""
+    connection = RawConnection(server.address)
+    assert connection.wait_for_end(connection.begin("/grpc.health.v1.Health/List")) in {HEADERS, RST_STREAM}
+    connection.close()
 
 
 def test_an_end_waits_for_no_message_that_has_not_come(server: Any, until: Callable[..., None]) -> None:

@@ -67,6 +67,14 @@ def test_an_unknown_service_has_no_health(server: Any) -> None:
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
 
 
+def test_what_is_no_check_is_refused(server: Any, refused: Any) -> None:
+    """A check without a message, or of bytes that are none, is a wrong request."""
+    call = server.channel.stream_unary("/grpc.health.v1.Health/Check")
+    for bodies in ([], [b"\x0a\xff"]):
+        refusal = refused(lambda bodies=bodies: call(iter(bodies), timeout=60))
+        assert (refusal.code, refusal.reason) == (grpc.StatusCode.INVALID_ARGUMENT, "REQUEST_MALFORMED")
+
+
 def test_a_watcher_does_not_hold_up_the_end(server_process: Any, store_path: Path) -> None:
     """A watcher is told of the end, and does not use up the time for draining."""
     server = server_process(store_path, "--drain-seconds", "600")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from queue import Queue
+from queue import Empty, Queue
 
 import pytest
 from google.protobuf.message import Message
@@ -137,3 +137,46 @@ def test_a_stream_that_was_read_to_its_end_ends_well_while_stopping() -> None:
     assert StringValue.FromString(next(running)).value == "a"
     assert list(running) == []
     answers.stop()
+
+
+def test_a_stream_that_is_given_up_answers_what_it_has_taken() -> None:
+    """A request that came as the stream was given up is answered before its end; one that comes after is not begun."""
+    queue: Queue[bytes | None] = Queue()
+    begun, may_finish = threading.Semaphore(0), threading.Event()
+
+    def begin(body: bytes) -> Callable[[], Message]:
+        begun.release()
+        assert may_finish.wait(10)
+        return _echo(body)
+
+    answers = AnswersInOrder(_queued(queue), WINDOW)
+    taken: Queue[str | Exception] = Queue()
+
+    def take() -> None:
+        try:
+            for text in answers.run(begin):
+                taken.put(StringValue.FromString(text).value)
+        except Unavailable as error:
+            taken.put(error)
+
+    threading.Thread(target=take, daemon=True).start()
+    queue.put(b"one")
+    assert begun.acquire(timeout=10)
+    answers.give_up()
+    queue.put(b"two")
+    with pytest.raises(Empty):
+        taken.get(timeout=0.2)
+    may_finish.set()
+    assert taken.get(timeout=10) == "one"
+    error = taken.get(timeout=10)
+    assert isinstance(error, Unavailable)
+    assert error.reason == "STREAM_IDLE"
+    assert not begun.acquire(timeout=0.2)
+
+
+def test_an_idle_stream_begins_nothing_after_it_was_ended() -> None:
+    """A request that comes while an idle stream ends is not carried out: nobody would be told of it."""
+    answers = AnswersInOrder(iter([]), StreamWindow(idle_max_s=0.0))
+    with pytest.raises(Unavailable):
+        answers._next_begun()
+    assert not answers._take(1)

@@ -82,9 +82,24 @@ def test_who_stops_waiting_leaves_no_place_taken() -> None:
         with pytest.raises(DeadlineExceeded), turnstile.entered(LARGE, ANNA, Deadline.after(0.01)):
             pass
         thread = _begin(turnstile, BERT, served, [])
-        _until(lambda: len(turnstile._turns) == 2)
+        _until(lambda: len(turnstile._turns) == 1)
     thread.join(TIME_MAX_S)
     assert served == [BERT]
     with turnstile.entered(LARGE, ANNA, Deadline.after(TIME_MAX_S)):
         served.append(ANNA)
     assert served == [BERT, ANNA]
+
+
+def test_who_stops_waiting_makes_room() -> None:
+    """Calls that were given up while they waited do not count among those that may wait."""
+    turnstile = Turnstile(1, 1)
+    served: list[Client] = []
+    errors: list[Exception] = []
+    with turnstile.entered(LARGE, ANNA, Deadline()):
+        for client in (ANNA, BERT, ANNA):
+            with pytest.raises(DeadlineExceeded), turnstile.entered(LARGE, client, Deadline.after(0.01)):
+                pass
+        thread = _begin(turnstile, BERT, served, errors)
+        _until(lambda: len(turnstile._turns) == 1 or bool(errors))
+    thread.join(TIME_MAX_S)
+    assert (served, errors) == ([BERT], [])

@@ -36,9 +36,11 @@ __all__ = [
     "Admission",
     "Method",
     "absent_handler",
+    "arrived",
     "client_behind",
     "end_with",
     "handlers_of_service",
+    "refuse_overflow",
     "stream_handler",
     "unary_handler",
 ]
@@ -121,10 +123,10 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], admi
         try:
             client = client_behind(context)
             CALLER.set(client.name)
-            _refuse_overflow(context)
+            refuse_overflow(context)
             gate.require_open()
             patience.require_room(client)
-            body = _arrived(bodies, client, context, patience)
+            body = arrived(bodies, client, context, patience)
             # A call whose message has not come is none that an end has to wait for.
             engine = gate.enter()
             byte_count = max(1, len(body))
@@ -148,8 +150,13 @@ def unary_handler(method: Method, function: Callable[[Any, Call], Message], admi
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def _arrived(bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience) -> bytes:
-    """The one message of a call."""
+def arrived(bodies: Iterator[bytes], client: Client, context: grpc.ServicerContext, patience: Patience) -> bytes:
+    """The one message of a call.
+
+    Raises:
+        Cancelled: the caller went away, or took too long.
+        InvalidArgument: REQUEST_MALFORMED, there is none.
+    """
     try:
         with patience.arriving(client, context.cancel):
             body = next(bodies, None)
@@ -166,7 +173,7 @@ def _watch_answer(client: Client, byte_count: int, context: grpc.ServicerContext
         gone()
 
 
-def _refuse_overflow(context: grpc.ServicerContext) -> None:
+def refuse_overflow(context: grpc.ServicerContext) -> None:
     """Refuse a call for which the lanes had no place, and let one be whose caller has gone while it waited."""
     error = overflow()
     if error is not None:
@@ -191,7 +198,7 @@ def stream_handler(method: Method, stream: StreamMethod, admission: Admission, w
         answers = AnswersInOrder(bodies, window, StreamPeer(client, context.cancel, patience))
         context.add_callback(answers.stop)
         try:
-            _refuse_overflow(context)
+            refuse_overflow(context)
             engine = gate.enter_stream(answers, client)
             try:
                 call = admission.call(method.full_name, engine, client, context)

@@ -10,6 +10,7 @@ its stead. So threads are held by work alone, and who waits is bounded where it 
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -56,6 +57,7 @@ RETRY_AFTER_MAX_S = 30.0
 FIRST_GUESS_CALL_S = 0.01
 SMOOTHING = 0.05
 
+_log = logging.getLogger(__name__)
 _this_thread = threading.local()
 
 
@@ -173,7 +175,11 @@ def _pairs(metadata: Iterable[Any] | None) -> Iterable[tuple[str, str | bytes]]:
 
 
 class _Lane:
-    """Threads that empty a fair queue of bounded length. Threads are started as they are needed."""
+    """Threads that empty a fair queue of bounded length.
+
+    One is there from the beginning; others are started as they are needed. Where none can be started, those that are
+    there do the work.
+    """
 
     def __init__(self, name: str, thread_count: int, waiting_max: int) -> None:
         self._name = name
@@ -187,11 +193,14 @@ class _Lane:
         self._busy_count = 0
         self._parked_count = 0
         self._is_closing = False
+        self._is_short_of_threads = False
         self._call_s = FIRST_GUESS_CALL_S
+        self._start_thread()
 
     def is_pressed(self) -> bool:
         """Whether something waits although every thread is taken."""
-        return len(self._turns) > 0 and self._busy_count >= self._thread_count
+        thread_count = min(self._thread_count, len(self._threads) - self._parked_count)
+        return len(self._turns) > 0 and self._busy_count >= thread_count
 
     def park(self, seat: Seat) -> None:
         """See `Seat.park`."""
@@ -250,11 +259,22 @@ class _Lane:
 
     def _start_thread_if_needed(self) -> None:
         wanted = min(self._thread_count, self._busy_count + len(self._turns)) + self._parked_count
-        if len(self._threads) < wanted:
-            name = f"{self._name}-{len(self._threads)}"
-            thread = threading.Thread(target=self._serve, name=name, daemon=True)
-            self._threads.append(thread)
-            thread.start()
+        if len(self._threads) >= wanted:
+            return
+        try:
+            self._start_thread()
+            self._is_short_of_threads = False
+        except RuntimeError as error:
+            # Raised to gRPC it would end the thread that every call comes by.
+            if not self._is_short_of_threads:
+                facts = {"lane": self._name, "thread_count": len(self._threads), "error": str(error)}
+                _log.error("no further thread could be started", extra=facts)
+            self._is_short_of_threads = True
+
+    def _start_thread(self) -> None:
+        thread = threading.Thread(target=self._serve, name=f"{self._name}-{len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     def _serve(self) -> None:
         while (taken := self._next()) is not None:

@@ -7,6 +7,7 @@ as there is room, and cannot shut others out when there is none.
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter
@@ -27,6 +28,8 @@ HURRIED_S = 1.0
 """What is left of a caller's time while others wait for what it holds."""
 HURRIED_SINGLE_S = 10.0
 """The same for a message that is the only one its caller keeps the server waiting for: it is slow, not many."""
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +160,12 @@ class Patience:
 
     def _watch(self) -> None:
         while not self._is_closing.wait(LOOK_INTERVAL_S):
-            for watched in self._overdue(time.monotonic()):
-                watched.end()
+            try:
+                for watched in self._overdue(time.monotonic()):
+                    watched.end()
+            except Exception:  # noqa: BLE001 - logged, and looked again
+                # Without this thread nobody would be ended any more.
+                _log.exception("slow callers could not be looked after; the next look is as usual")
 
     def _overdue(self, now_s: float) -> list[Watched]:
         is_pressed = self._is_pressed()

@@ -157,7 +157,7 @@ class AnswersInOrder:
             return 0.0 if is_at_work else time.monotonic() - self._active_s
 
     def give_up(self) -> None:
-        """End an idle stream, so that another finds a place."""
+        """End an idle stream, so that another finds a place; what has just been taken is answered first."""
         with self._changed:
             self._is_given_up = True
             is_sending = self._is_sending
@@ -253,7 +253,7 @@ class AnswersInOrder:
 
     def _take(self, body_bytes: int) -> bool:
         with self._changed:
-            if self._is_stopping:
+            if self._is_stopping or self._is_given_up:
                 return False
             self._is_beginning = True
             self._held_count += 1
@@ -273,10 +273,12 @@ class AnswersInOrder:
             while not self._begun:
                 if self._has_ended or (self._is_stopping and not self._is_beginning):
                     return None
-                if self._is_given_up:
+                if self._is_given_up and not self._held_count:
                     raise _idle("others need its place")
                 left_s = self._active_s + self._window.idle_max_s - time.monotonic()
                 if left_s <= 0 and not self._held_count:
+                    # Nothing may be taken any more that would not be answered.
+                    self._is_given_up = True
                     raise _idle(f"nothing came for {self._window.idle_max_s:g} s (server.stream_idle_max_s)")
                 self._changed.wait(max(left_s, 0.0) if not self._held_count else None)
             return self._begun.popleft()

@@ -55,20 +55,29 @@ class Turns(Generic[Item]):
                     return client, item
         return None
 
+    def remove(self, client: Client, item: Item) -> None:
+        """Take back an item that waits; where it was the client's only one, the client has no turn any more."""
+        self._hosts[client.host][client].remove(item)
+        self._forget_if_empty(client)
+        self._count_one_less(client.host)
+
     def drop_newest(self) -> tuple[Client, Item]:
         """Take back the newest item of whoever has the most, of the host that has the most; not of an empty one."""
         # Of equals the last: who came last, or was served last.
         host = max(reversed(self._hosts), key=self._count_by_host.__getitem__)
         clients = self._hosts[host]
         client = max(reversed(clients), key=lambda one: len(clients[one]))
-        items = clients[client]
-        item = items.pop()
-        if not items:
-            del clients[client]
-        if not clients:
-            del self._hosts[host]
+        item = clients[client].pop()
+        self._forget_if_empty(client)
         self._count_one_less(host)
         return client, item
+
+    def _forget_if_empty(self, client: Client) -> None:
+        clients = self._hosts[client.host]
+        if not clients[client]:
+            del clients[client]
+        if not clients:
+            del self._hosts[client.host]
 
     def _count_one_less(self, host: str) -> None:
         self._count -= 1

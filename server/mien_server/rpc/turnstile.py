@@ -40,7 +40,6 @@ class Turnstile:
         self._lock = threading.Lock()
         self._free_count = running_max
         self._turns: Turns[_Ticket] = Turns()
-        self._left: set[_Ticket] = set()
 
     @contextmanager
     def entered(self, entry_count: int, client: Client, deadline: Deadline) -> Iterator[None]:
@@ -68,7 +67,6 @@ class Turnstile:
             self._admit()
             if len(self._turns) > self._waiting_max:
                 _, crowded_out = self._turns.drop_newest()
-                self._left.discard(crowded_out)
                 crowded_out.is_refused = True
                 crowded_out.decided.set()
         try:
@@ -76,7 +74,7 @@ class Turnstile:
         except BaseException:
             with self._lock:
                 if not ticket.decided.is_set():
-                    self._left.add(ticket)
+                    self._turns.remove(client, ticket)
                 elif not ticket.is_refused:
                     self._free_count += 1
                     self._admit()
@@ -98,9 +96,5 @@ class Turnstile:
 
     def _admit(self) -> None:
         while self._free_count and (taken := self._turns.take(lambda _: True)) is not None:
-            ticket = taken[1]
-            if ticket in self._left:
-                self._left.remove(ticket)
-                continue
             self._free_count -= 1
-            ticket.decided.set()
+            taken[1].decided.set()
