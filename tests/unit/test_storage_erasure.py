@@ -37,8 +37,10 @@ from mien_server.storage.erasure import scanning
 from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
 from mien_server.storage.erasure.scanning import scan_folder
 from mien_server.storage.values import decode_face
+from mien_server.storage.vector_file import VECTORS_OFFSET
+from tests.recovery.test_corruption_store import DATA, flip, live_bytes
 from tests.snapshot_support import restored_state, state_of, take
-from tests.storage_support import create, enroll, open_store, rows, vector
+from tests.storage_support import DIMENSION, create, enroll, open_store, rows, vector
 
 ADA, BOB = "ada-lovelace", "bob-the-builder"
 
@@ -118,6 +120,31 @@ def test_faces_that_others_delete_before_their_turn_are_overwritten_too(store_pa
         erase(store, ADA)
     assert traces(store_path, vector(0).tobytes(), vector(count - 1).tobytes(), ADA.encode()) == []
     assert traces(store_path, vector(count).tobytes()) == ["rows.vec"]
+
+
+def test_what_is_damaged_and_not_served_is_overwritten_for_nobody(store_path: Path) -> None:
+    """A store that serves the rest keeps rows of damaged records: they are others', and can be saved."""
+    with open_store(store_path) as store:
+        gallery = create(store)
+        people = [(f"somebody-{number}", f"face-{number}", number) for number in range(20)]
+        enroll(store, rows(gallery, [*people, (ADA, "ada-1", 20), (BOB, "bob-1", 21)]))
+    # Of one the person's record, of another the face's, of a third the vector.
+    flip(store_path / DATA, live_bytes(store_path, "identity_ids", b"somebody-3"), 1)
+    flip(store_path / DATA, live_bytes(store_path, "faces", b"face-5"), 1)
+    [file] = store_path.glob("vectors/*/rows.vec")
+    flip(file, VECTORS_OFFSET + 7 * 4 * DIMENSION)
+    # The journal goes back no further than to the erasure: of what is dead in older rows nobody knows whose it was.
+    options = StoreOptions(map_size_bytes=1 << 30, journal_revisions_max=1, serve_damaged=True)
+    with open_store(store_path, options) as store:
+        assert store.damage.count
+        before = file.read_bytes()
+        store.write(EraseFaces("people", ADA, "erasures/1", OperationRecord(name="operations/1")))
+        ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+    after = file.read_bytes()
+    erased = slice(VECTORS_OFFSET + 20 * 4 * DIMENSION, VECTORS_OFFSET + 21 * 4 * DIMENSION)
+    assert after[: erased.start] == before[: erased.start]
+    assert not any(after[erased])
+    assert after[erased.stop :] == before[erased.stop :]
 
 
 def test_a_journal_without_somebody_is_replayed_to_any_revision(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work
 from mien_server.storage.erasure.proof import prove
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
 from mien_server.storage.outcomes import Committed
+from mien_server.storage.reading import RecordReader
 from mien_server.storage.scrubbing import write_zeros
 from mien_server.storage.steps import reached
 from mien_server.storage.store import Store
@@ -70,6 +71,7 @@ TEXT_KEYED = (
 _PART_BYTES = 32
 _PART_VALUES_MIN = 8
 _CHUNK_ROWS = 4096
+_NO_ROWS = np.zeros(0, dtype=np.int64)
 
 
 @dataclass(slots=True)
@@ -262,18 +264,20 @@ class ErasureRun:
             with self.store.view(shows_expired=True) as view:
                 gallery = view.gallery_by_number(number)
                 rows = None if gallery is None else gallery.rows
+                # What is damaged and not served counts as deleted in the bitmap, and is to be saved one day.
+                kept = _kept(view.records, number) if rows is not None and self.store.damage.count else _NO_ROWS
             if rows is None:
                 # Deleted: its files are gone, or about to be.
                 continue
             theirs = [case for case in cases if case.erased.gallery_number == number]
-            gone = [_dead(rows, np.array(sorted(case.erased.ordinals), dtype=np.int64)) for case in theirs]
+            gone = [_dead(rows, np.array(sorted(case.erased.ordinals), dtype=np.int64), kept) for case in theirs]
             for case, ordinals in zip(theirs, gone, strict=True):
                 case.work.vector_parts[:] = sorted({*case.work.vector_parts, *_parts(rows, ordinals)})
                 case.row_count = ordinals.size
                 self._keep(case)
             # Whose the older ones were, the journal knows no more; nor can it bring them back.
             first = self._first_ordinals.get(number, rows.row_count)
-            older = _dead(rows, np.arange(first, dtype=np.int64))
+            older = _dead(rows, np.arange(first, dtype=np.int64), kept)
             try:
                 _overwrite(rows, np.unique(np.concatenate([*gone, older])))
             except FileNotFoundError:
@@ -420,10 +424,17 @@ def _text_in(database: Database, key: bytes) -> bytes:
             return key[keys.GALLERY_BYTES :]
 
 
-def _dead(rows: GalleryRows, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Those of the rows, ascending, that no face has."""
+def _kept(records: RecordReader, gallery_number: int) -> npt.NDArray[np.int64]:
+    """The rows, ascending, that have a face's record, whole or damaged."""
+    found = records.reading.keys(Database.FACES, keys.encode_gallery(gallery_number))
+    return np.fromiter((keys.decode_numbered(key)[1] for key in found), dtype=np.int64)
+
+
+def _dead(rows: GalleryRows, ordinals: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    """Those of the rows, ascending, that no face has: not live, and none of `kept`."""
     ordinals = ordinals[ordinals < rows.row_count]
-    dead: npt.NDArray[np.int64] = ordinals[(rows.live[ordinals >> 3] >> (ordinals & 7).astype(np.uint8)) & 1 == 0]
+    is_dead = (rows.live[ordinals >> 3] >> (ordinals & 7).astype(np.uint8)) & 1 == 0
+    dead: npt.NDArray[np.int64] = ordinals[is_dead & ~np.isin(ordinals, kept)]
     return dead
 
 
