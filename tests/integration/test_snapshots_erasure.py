@@ -5,8 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
-from mien_server.engine import Engine
+import pytest
+
+from mien_server.engine import Engine, snapshots
 from mien_server.engine.types import OperationState, SnapshotResult
+from mien_server.records.store_pb2 import SnapshotRecord
 from tests.erasure_support import GALLERY, NEVER, OPTIONS, create, enroll, erase, identity_id, patterns, traces
 
 PERSON = 5
@@ -57,3 +60,47 @@ def test_a_receipt_names_the_snapshots_that_hold_the_person(store_path: Path, tm
         engine.operations.delete_snapshot(before.name, "")
         assert traces(place, patterns(PERSON)) == []
         assert engine.identities.get(GALLERY, identity_id(PERSON + 1))[0].face_count
+
+
+def test_a_receipt_names_a_snapshot_that_was_taken_between_deletion_and_overwriting(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a snapshot of the deletion's own revision holds in its journal counts as much as what an older one holds."""
+    place = tmp_path / "snapshots"
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(20))
+        with monkeypatch.context() as patched:
+            patched.setattr(engine.erasures._eraser, "wake", lambda: None)
+            operation, revision = engine.erasures.erase(GALLERY, identity_id(PERSON))
+        between = taken(engine)
+        assert between.revision == revision
+        assert traces(place / between.name, patterns(PERSON))
+        engine.erasures._eraser.wake()
+        erasure = engine.operations.wait(operation.name, WAIT_S, NEVER).erasure
+        assert erasure is not None
+        assert erasure.receipt is not None
+        assert [one.name for one in erasure.receipt.snapshots] == [between.name]
+
+
+def test_a_snapshot_is_known_before_an_erasure_goes_on(
+    store_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One that is in its place and not yet among the store's records holds an erasure up, which then names it."""
+    with opened(store_path, tmp_path / "snapshots") as engine:
+        create(engine)
+        enroll(engine, range(20))
+        started: list[str] = []
+        put = snapshots.PutSnapshot
+
+        def put_late(record: SnapshotRecord) -> object:
+            started.append(engine.erasures.erase(GALLERY, identity_id(PERSON))[0].name)
+            engine.operations.wait(started[0], 2.0, NEVER)
+            return put(record=record)
+
+        monkeypatch.setattr(snapshots, "PutSnapshot", put_late)
+        before = taken(engine)
+        erasure = engine.operations.wait(started[0], WAIT_S, NEVER).erasure
+        assert erasure is not None
+        assert erasure.receipt is not None
+        assert [one.name for one in erasure.receipt.snapshots] == [before.name]

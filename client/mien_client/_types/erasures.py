@@ -20,7 +20,7 @@ __all__ = [
 
 @dataclass(frozen=True, slots=True)
 class HeldSnapshot:
-    """A snapshot of a revision at which the identity was there: it holds it until it is deleted."""
+    """A snapshot taken before the files were overwritten: it may hold the identity until it is deleted."""
 
     name: str
     revision: int

@@ -192,8 +192,9 @@ class Snapshots:
             taken = take_snapshot(
                 self._store, place, generations, self._library_versions, watch_taking, is_full=order.is_full
             )
-        record = _record_of(taken, place.uri)
-        self._store.write(PutSnapshot(record=record), is_internal=True)
+            record = _record_of(taken, place.uri)
+            # Known before an erasure goes on, whose receipt names it.
+            self._store.write(PutSnapshot(record=record), is_internal=True)
         if order.is_verified:
             verify_snapshot(place, record.name, watch_verifying)
         return record

@@ -282,9 +282,9 @@ class RecordReader:
         """The store's key for hashes and seals of receipts; None before the first erasure."""
         return self.reading.get(Database.META, keys.META_ERASURE_SECRET)
 
-    def snapshots_before(self, revision: int) -> list[HeldSnapshotRecord]:
-        """The snapshots that were taken of older revisions."""
-        taken = [one for one in self.snapshots() if one.revision < revision]
+    def snapshots_until(self, revision: int) -> list[HeldSnapshotRecord]:
+        """The snapshots that were taken of this revision and of older ones."""
+        taken = [one for one in self.snapshots() if one.revision <= revision]
         return [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in taken]
 
     def next_gallery_number(self) -> int:

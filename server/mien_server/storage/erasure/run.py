@@ -113,10 +113,12 @@ class ErasureRun:
     on_progress: Callable[[str, float, str], None]
     is_closing: Callable[[], bool]
     _first_ordinals: dict[int, int] = field(default_factory=dict)
+    _begun_revision: int = 0
 
     def run(self) -> list[ErasureRecord]:
         """Carry every pending erasure to its end; answers with those that came there."""
         with self.store.view() as view:
+            self._begun_revision = view.revision
             pending = [record for record in view.erasures() if record.state != ErasureState.DONE]
         for record in pending:
             if record.state == ErasureState.DELETING:
@@ -323,7 +325,8 @@ class ErasureRun:
         record = case.record
         with self.store.view() as view:
             secret = view.records.erasure_secret()
-            held = view.records.snapshots_before(record.revision)
+            # Until the files are overwritten a snapshot of any revision holds what they do; meanwhile none is taken.
+            held = view.records.snapshots_until(self._begun_revision)
         assert secret is not None
         receipt = ErasureReceiptRecord(
             erasure=record.name,
