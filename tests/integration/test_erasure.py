@@ -8,16 +8,31 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from mien_server.engine import Engine
-from mien_server.engine.types import ErasureStateKind, GallerySpec, IndexStateKind, OperationState, RequestToken
-from mien_server.errors import Conflict, NotFound
+from mien_server.engine.types import (
+    ErasureStateKind,
+    GallerySpec,
+    IndexStateKind,
+    OperationKind,
+    OperationState,
+    RequestToken,
+)
+from mien_server.errors import Conflict, NotFound, Unavailable
 from mien_server.records.policies import VectorType
+from mien_server.storage import EraseFaces
+from mien_server.storage.commands.base import Command
+from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX
+from mien_server.storage.committing import OUTCOME_UNKNOWN
+from mien_server.storage.snapshots import Snapshots
 from mien_server.storage.steps import ERASURE_STEPS
 from tests.erasure_support import (
     DIMENSION,
@@ -254,6 +269,91 @@ def test_the_last_people_leave_no_index(store_path: Path) -> None:
         engine.enrollment.enroll(batch(9), NEVER)
         assert nearest_person(engine, 9) == identity_id(9)
     store_agrees(store_path)
+
+
+def test_an_erasure_whose_caller_was_told_of_a_failure_goes_on(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A deletion that fails half way is carried to its end, at once by whoever asks again: then nobody finds the
+    person, though the overwriting has to wait.
+    """
+    request = RequestToken("erase-1", b"\7" * 32)
+    with Engine.open(store_path, OPTIONS) as engine:
+        create(engine)
+        for start in range(0, 5 * ERASED_FACES_MAX // 2, 500):
+            engine.enrollment.enroll(batch(PERSON, range(start, start + 500)), NEVER)
+        with engine.snapshots.none_running():
+            with monkeypatch.context() as patched:
+                patched.setattr(engine._context.store, "write", failing_at(engine, 2))
+                with pytest.raises(Unavailable):
+                    engine.erasures.erase(GALLERY, identity_id(PERSON), request)
+            assert engine.identities.get(GALLERY, identity_id(PERSON))[0].face_count
+            operation, revision = engine.erasures.erase(GALLERY, identity_id(PERSON), request)
+            with pytest.raises(NotFound):
+                engine.identities.get(GALLERY, identity_id(PERSON))
+            assert revision == engine.revision
+            assert not operation.state.is_done
+        assert engine.operations.wait(operation.name, WAIT_S, NEVER).erasure is not None
+        assert traces(store_path, patterns(PERSON, range(0, 2000, 111))) == []
+    store_agrees(store_path)
+
+
+def test_a_deletion_that_failed_half_way_is_ended_without_being_asked_again(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The eraser takes up what is in the store, and its operation is done in the end."""
+    with Engine.open(store_path, OPTIONS) as engine:
+        create(engine)
+        for start in range(0, 3 * ERASED_FACES_MAX // 2, 500):
+            engine.enrollment.enroll(batch(PERSON, range(start, start + 500)), NEVER)
+        with monkeypatch.context() as patched:
+            patched.setattr(engine._context.store, "write", failing_at(engine, 2))
+            with pytest.raises(Unavailable):
+                engine.erasures.erase(GALLERY, identity_id(PERSON))
+        check_ended(engine)
+
+
+def test_an_erasure_of_unknown_outcome_that_was_kept_goes_on(filled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that cannot be shown yet is found when it can, and its operation is done in the end."""
+    with Engine.open(filled, OPTIONS) as engine:
+        # Nobody else writes or reads: what cannot be shown is the erasure's commit.
+        with monkeypatch.context() as patched:
+            patched.setattr(Snapshots, "publish", refused_publishing)
+            with pytest.raises(Unavailable) as refused:
+                engine.erasures.erase(GALLERY, identity_id(PERSON))
+            assert refused.value.reason == OUTCOME_UNKNOWN
+            time.sleep(0.5)
+        check_ended(engine)
+        assert traces(filled, patterns(PERSON, EVERY_FACE)) == []
+
+
+def failing_at(engine: Engine, position: int) -> Callable[..., object]:
+    """The store's `write`, of which that deletion of faces and nothing else fails."""
+    real, calls = engine._context.store.write, count(1)
+
+    def write(command: Command[Any], **options: bool) -> object:
+        if isinstance(command, EraseFaces) and next(calls) == position:
+            raise Unavailable("writing failed", reason="STORAGE_WRITE_FAILED")
+        return real(command, **options)
+
+    return write
+
+
+def refused_publishing(*_arguments: object) -> None:
+    raise MemoryError
+
+
+def check_ended(engine: Engine) -> None:
+    """The one erasure there is comes to its end, and its operation too."""
+    end_s = time.monotonic() + WAIT_S
+    while True:
+        listed, _ = engine.operations.list(GALLERY, "", 100)
+        if any(one.kind is OperationKind.ERASE and one.state is OperationState.SUCCEEDED for one in listed):
+            break
+        assert time.monotonic() < end_s, (listed, engine.erasures.list("", "", 10))
+        time.sleep(0.05)
+    with pytest.raises(NotFound):
+        engine.identities.get(GALLERY, identity_id(PERSON))
 
 
 CRASH_SCRIPT = """

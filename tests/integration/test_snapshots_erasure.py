@@ -71,7 +71,7 @@ def test_a_receipt_names_a_snapshot_that_was_taken_between_deletion_and_overwrit
         create(engine)
         enroll(engine, range(20))
         with monkeypatch.context() as patched:
-            patched.setattr(engine.erasures._eraser, "wake", lambda: None)
+            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
             operation, revision = engine.erasures.erase(GALLERY, identity_id(PERSON))
         between = taken(engine)
         assert between.revision == revision

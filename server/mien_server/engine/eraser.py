@@ -43,6 +43,7 @@ class Eraser:
         self._within_us = int(within_s * 1_000_000)
         self._wake = threading.Condition()
         self._is_wanted = True
+        self._is_in_doubt = False
         self._is_closing = False
         self._trouble = ""
         self._run = ErasureRun(store, self._drop_from_index, self._note, lambda: self._is_closing)
@@ -55,11 +56,17 @@ class Eraser:
 
     def start(self) -> None:
         """Go on with what is not done."""
+        self._store.on_commit(lambda _revision, _galleries: self._look_again())
         self._thread.start()
 
-    def wake(self) -> None:
-        """There is a new one."""
+    def wake(self, *, is_in_doubt: bool = False) -> None:
+        """There is a new one.
+
+        Args:
+            is_in_doubt: or there may be, and no view shows it before the next commit is told of.
+        """
         with self._wake:
+            self._is_in_doubt |= is_in_doubt
             self._is_wanted = True
             self._wake.notify_all()
 
@@ -79,6 +86,12 @@ class Eraser:
         why = f": {self._trouble}" if self._trouble else ""
         return [f"erasure {one.name} of gallery {one.gallery_name} is overdue{why}" for one in overdue]
 
+    def _look_again(self) -> None:
+        # What was in doubt before a commit is settled by then.
+        if self._is_in_doubt:
+            self._is_in_doubt = False
+            self.wake()
+
     def _loop(self) -> None:
         while True:
             with self._wake:
@@ -87,6 +100,7 @@ class Eraser:
                     return
                 self._is_wanted = False
             try:
+                self._log.adopt_kept(OperationKind.ERASE)
                 # A snapshot that reads while bytes are overwritten would hold some of both.
                 with self._snapshots.none_running():
                     for record in self._run.run():
@@ -105,6 +119,7 @@ class Eraser:
 
     def _finish_done(self) -> None:
         """End the operations of erasures that are done, also of those whose end a crash has cut off."""
+        self._log.adopt_kept(OperationKind.ERASE)
         for operation in self._log.unfinished(OperationKind.ERASE):
             with self._store.view() as view:
                 record = view.erasure(erasure_of(operation.name))

@@ -17,7 +17,7 @@ from mien_server.engine.types import (
 from mien_server.engine.validation import check_gallery_name, check_identity_id
 from mien_server.errors import NotFound
 from mien_server.records.store_pb2 import ErasureReceiptRecord
-from mien_server.storage import Committed, EraseFaces, RequestKey, check_receipt
+from mien_server.storage import Committed, EraseFaces, ErasureState, Replayed, RequestKey, check_receipt
 
 __all__ = ["Erasures"]
 
@@ -47,27 +47,43 @@ class Erasures:
             number = snapshot.gallery.number
         operation = self._context.indexes.new_operation(number, gallery, OperationKind.ERASE)
         name = operation.name
+        encoded = name.encode()
         key: RequestKey[bool] | None = None
         if request is not None:
-            key = RequestKey(request.request_id, request.fingerprint, lambda _: name.encode())
+            key = RequestKey(request.request_id, request.fingerprint, lambda _: encoded)
         self._log.adopt(operation)
-        is_begun = False
+        is_answered = is_begun = False
         try:
             first = EraseFaces(gallery, identity_id, erasure_of(name), operation, request=key)
             written = self._context.store.write(first)
-            is_begun = isinstance(written, Committed)
+            is_answered, is_begun = True, isinstance(written, Committed)
+            if isinstance(written, Replayed):
+                name = written.outcome.decode()
+            revision = max(written.revision, self._delete_rest(gallery, identity_id, erasure_of(name)))
         finally:
             if not is_begun:
-                self._log.drop(name)
-        if not isinstance(written, Committed):
-            return self._operations.get(written.outcome.decode()), written.revision
-        while not written.result:
-            following = EraseFaces(gallery, identity_id, erasure_of(name))
-            next_one = self._context.store.write(following, is_internal=True)
-            assert isinstance(next_one, Committed)
-            written = next_one
-        self._eraser.wake()
-        return self._operations.get(name), written.revision
+                self._log.drop(operation.name)
+            # Whatever became of the call, what is in the store is carried to its end.
+            self._eraser.wake(is_in_doubt=not is_answered)
+        self._log.adopt_kept(OperationKind.ERASE)
+        return self._operations.get(name), revision
+
+    def _delete_rest(self, gallery: str, identity_id: str, erasure: str) -> int:
+        """Go on with a deletion that is not at its end; answers with the revision that has nothing of it."""
+        with self._context.store.view() as view:
+            record = view.erasure(erasure)
+        if record is None or record.state != ErasureState.DELETING:
+            return 0 if record is None else record.revision
+        while True:
+            following = EraseFaces(gallery, identity_id, erasure)
+            try:
+                written = self._context.store.write(following, is_internal=True)
+            except NotFound:
+                # The gallery was deleted meanwhile, and they with it.
+                return self._context.store.revision
+            assert isinstance(written, Committed)
+            if written.result:
+                return written.revision
 
     def get(self, name: str) -> ErasureInfo:
         """An erasure as it stands.

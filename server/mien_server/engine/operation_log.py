@@ -79,6 +79,15 @@ class OperationLog:
         with self._lock:
             self._entries[record.name] = OperationEntry(record)
 
+    def adopt_kept(self, kind: OperationKind) -> None:
+        """Follow the operations of a kind that the store keeps, that are not done and that nobody follows."""
+        with self._store.view() as view:
+            kept = [record for record in view.operations() if record.kind == kind]
+        with self._lock:
+            for record in kept:
+                if not OperationState(record.state).is_done:
+                    self._entries.setdefault(record.name, OperationEntry(record))
+
     def drop(self, name: str) -> None:
         """Follow an operation no more that was not kept after all."""
         with self._lock:
