@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,6 +132,34 @@ def test_snapshots_are_listed_shared_and_deleted(
     assert [one.name for one in client.list_snapshots()] == [full.name, second.name]
     assert mien_index(["verify-snapshot", f"{place}/{second.name}"]) == 0
     assert next(one for one in client.list_snapshots() if one.name == second.name).verify_time is not None
+
+
+def test_a_deletion_that_ended_before_it_could_answer_is_answered_when_it_is_asked_for_again(
+    served: tuple[ServerProcess, Client, Path],
+) -> None:
+    """A snapshot that the store knows and the place has no more was deleted: once, and at that place alone."""
+    _, client, place = served
+    name = taken(client).name
+    client.delete_snapshot(name, f"{place}/below", allow_missing=True)
+    # As a kill leaves it: gone from the place, and the store does not know.
+    shutil.rmtree(place / name)
+    client.delete_snapshot(name, request_id="delete-1")
+    client.delete_snapshot(name, request_id="delete-1")
+    with pytest.raises(NotFound):
+        client.delete_snapshot(name, request_id="delete-2")
+
+
+def test_snapshots_of_other_stores_are_not_deleted(served: tuple[ServerProcess, Client, Path]) -> None:
+    """Several stores may share a place; each deletes its own."""
+    _, client, place = served
+    name = taken(client).name
+    other = f"{name[:-8]}01234567"
+    shutil.copytree(place / name, place / other)
+    for options in ({}, {"allow_missing": True}):
+        with pytest.raises(PreconditionFailed) as refused:
+            client.delete_snapshot(other, **options)
+        assert refused.value.reason == "SNAPSHOT_OF_ANOTHER_STORE"
+    assert (place / other / "manifest.json").exists()
 
 
 def test_one_request_id_takes_one_snapshot(served: tuple[ServerProcess, Client, Path]) -> None:

@@ -25,7 +25,9 @@ from mien_server.storage.backup import (
     SnapshotInfo,
     SnapshotTaken,
     canonical_uri,
+    check_snapshot_name,
     list_snapshots,
+    name_suffix,
     open_place,
     remove_snapshot,
     take_snapshot,
@@ -250,20 +252,31 @@ class Snapshots:
         Raises:
             InvalidArgument: SNAPSHOT_NAME_INVALID, SNAPSHOT_DESTINATION_INVALID.
             NotFound: SNAPSHOT_NOT_FOUND.
-            PreconditionFailed: SNAPSHOT_DESTINATION_NOT_ALLOWED.
+            PreconditionFailed: SNAPSHOT_DESTINATION_NOT_ALLOWED, SNAPSHOT_OF_ANOTHER_STORE.
             Conflict: REQUEST_ID_REUSED.
         """
-        uri = self._permitted(destination)
+        place = open_place(self._permitted(destination))
+        check_snapshot_name(name)
+        if not name.endswith(name_suffix(self._store.store_id)):
+            raise PreconditionFailed(
+                f"{name!r} is a snapshot of another store; delete it there, or with mien-index",
+                reason="SNAPSHOT_OF_ANOTHER_STORE",
+            )
         try:
             # One that is being taken may share files with it: what is gone by then is written instead.
-            remove_snapshot(open_place(uri), name)
+            remove_snapshot(place, name)
         except NotFound:
-            if not allow_missing:
+            # Removed by a call that ended before it could say so: then it is still known.
+            if not allow_missing and not self._is_known(name, place.uri):
                 raise
         key: RequestKey[None] | None = None
         if request is not None:
             key = RequestKey(request.request_id, request.fingerprint, lambda _: b"")
-        self._store.write(ForgetSnapshot(name=name, request=key))
+        self._store.write(ForgetSnapshot(name=name, destination=place.uri, request=key))
+
+    def _is_known(self, name: str, uri: str) -> bool:
+        with self._store.view() as view:
+            return any((one.name, one.destination) == (name, uri) for one in view.snapshots())
 
     def _known(self) -> list[str]:
         """Every destination that is allowed, and those below them that snapshots were put to."""

@@ -6,7 +6,7 @@ imports fsspec. Nothing here may import the index: whoever takes a snapshot says
 """
 
 from mien_server.storage.backup.listing import SnapshotInfo, list_snapshots, remove_snapshot
-from mien_server.storage.backup.manifest import SnapshotManifest, snapshot_named
+from mien_server.storage.backup.manifest import SnapshotManifest, check_snapshot_name, name_suffix, snapshot_named
 from mien_server.storage.backup.places import Place, canonical_uri, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
 from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, take_snapshot
@@ -22,7 +22,9 @@ __all__ = [
     "SnapshotTaken",
     "SnapshotVerified",
     "canonical_uri",
+    "check_snapshot_name",
     "list_snapshots",
+    "name_suffix",
     "open_place",
     "remove_snapshot",
     "restore",

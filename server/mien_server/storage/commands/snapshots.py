@@ -29,12 +29,16 @@ class PutSnapshot(Command[None]):
 
 @dataclass(frozen=True)
 class ForgetSnapshot(Command[None]):
-    """Delete the record of that name, where there is one. Advances no revision and is not journalled."""
+    """Delete the record of that name, where there is one of that destination. Advances no revision and is not
+    journalled.
+    """
 
     name: str
+    destination: str
 
-    def plan(self, planning: Planning) -> Plan[None]:  # noqa: ARG002 - what is not there needs no deleting
+    def plan(self, planning: Planning) -> Plan[None]:
         """Decide what to write; see `Command.plan`."""
         changes = Changes()
-        changes.delete(Database.SNAPSHOTS, keys.encode_name(self.name, "snapshot name"))
+        if any((one.name, one.destination) == (self.name, self.destination) for one in planning.records.snapshots()):
+            changes.delete(Database.SNAPSHOTS, keys.encode_name(self.name, "snapshot name"))
         return Plan(None, changes)
