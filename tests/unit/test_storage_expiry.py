@@ -24,6 +24,7 @@ from mien_server.storage import (
 )
 from mien_server.storage import expiry as expiry_module
 from mien_server.storage.backup import RestoreRequest, open_place, restore
+from mien_server.storage.commands.expired import EXPIRED_FACES_MAX
 from mien_server.storage.databases import Database, Reading, put
 from mien_server.storage.expiry import Clock
 from mien_server.storage.reading import RecordReader
@@ -194,6 +195,27 @@ def test_a_move_meets_neither_face_nor_receiver_that_expired(store: Store, clock
         made = view.gallery(PEOPLE).identity("ann")
         assert made is not None
         assert (dict(made.labels), made.face_count, made.expire_time_us) == ({}, 1, 0)
+
+
+def test_somebody_of_many_faces_who_expired_goes_in_several_commits(store: Store, clock: FakeClock) -> None:
+    """Whoever is enrolled again under the id waits for no commit that deletes more than its share."""
+    gallery = create(store)
+    count = 2 * EXPIRED_FACES_MAX + 3
+    enroll(store, rows(gallery, [("ann", f"a{face}", face) for face in range(count)]))
+    store.write(PutIdentity(PEOPLE, "ann", expire_time_us=NOW_US + 1))
+    clock.now_us += 1
+    before = store.revision
+    enrolled = store.write(rows(gallery, [("ann", "b", count)]))
+    assert enrolled.revision == store.revision == before + 3
+    with store.view() as view:
+        deleted = [
+            len(operation.delete_faces.ordinals)
+            for entry in view.records.journal(before + 1)
+            for operation in entry.operations
+            if operation.HasField("delete_faces")
+        ]
+    assert deleted == [EXPIRED_FACES_MAX, EXPIRED_FACES_MAX, 3]
+    assert shown(store) == (["ann"], ["b"])
 
 
 def test_a_time_that_has_passed_is_refused_for_an_identity(store: Store) -> None:

@@ -14,6 +14,7 @@ from mien_server.storage.applying import apply_changes
 from mien_server.storage.bookkeeping import trim_journal, trim_requests
 from mien_server.storage.changes import Changes, GalleryChange
 from mien_server.storage.commands.base import Command, Planning
+from mien_server.storage.commands.expired import EXPIRED_FACES_MAX
 from mien_server.storage.databases import Database, Reading, Transaction, put
 from mien_server.storage.expiry import Carried, first_expiry_us
 from mien_server.storage.gallery_state import GalleryDraft, GalleryState
@@ -65,6 +66,7 @@ class Attempt:
         self._outcomes: list[MienError | _Result | _Replay] = []
         self._has_puts = False
         self._changed_keys = 0
+        self._expired_count = 0
         self._now_us = opened.clock.now_us()
         self.touched_galleries: set[int] = set()
         self.deleted_galleries: set[int] = set()
@@ -90,31 +92,42 @@ class Attempt:
         self._records = RecordReader(Reading(transaction, self._opened.handles))
         self._planning = Planning(self._records, self._base.revision + 1, self._now_us)
 
-    def take(self, command: Command[Any]) -> None:
+    @property
+    def taken_count(self) -> int:
+        """How many commands were taken."""
+        return len(self._outcomes)
+
+    def take(self, command: Command[Any]) -> bool:
         """Plan a command and apply its plan. What the plan raises is the command's answer; what applying raises
         (OSError, lmdb.Error) fails the group.
+
+        False: the commit deletes so much that has expired that the command, and those after it, are for the next one.
         """
         try:
             replay = None if command.request is None else self._replay(command.request)
             if replay is not None:
                 self._outcomes.append(replay)
-                return
+                return True
             # What has expired is not there for a command that names it: it goes first, whatever becomes of the command.
             while (gone := command.expired(self._planning)) is not None:
                 self._apply(gone)
+                self._expired_count += gone.deleted_count
+                if self._expired_count >= EXPIRED_FACES_MAX:
+                    return False
             plan = command.plan(self._planning)
             outcome = b"" if command.request is None else command.request.encode(plan.result)
         except MienError as error:
             self._outcomes.append(error)
-            return
+            return True
         except Exception as error:
             log.exception("planning %s failed", type(command).__name__)
             self._outcomes.append(InternalError(f"the write could not be planned: {error!r}; please report it"))
-            return
+            return True
         self._apply(plan.changes)
         if command.request is not None:
             self._requests[command.request.request_id] = (command.request, outcome)
         self._outcomes.append(_Result(plan.result))
+        return True
 
     def put_records(self) -> None:
         """Put what belongs to the group as a whole: request ids, journal, revision."""

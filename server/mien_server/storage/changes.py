@@ -83,6 +83,12 @@ class Changes:
         return sum(len(changed) for part in (self.puts, self.deletes, self.pair_deletes) for changed in part.values())
 
     @property
+    def deleted_count(self) -> int:
+        """How many faces are deleted."""
+        deleted = None if self.gallery is None else self.gallery.deleted_ordinals
+        return 0 if deleted is None else int(deleted.size)
+
+    @property
     def writes(self) -> bool:
         """Whether there is anything to commit."""
         return bool(self.puts or self.deletes or self.pair_deletes)

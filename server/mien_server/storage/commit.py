@@ -58,16 +58,21 @@ class Committer:
         self.callbacks: list[Callable[[int, frozenset[int]], None]] = []
 
     def commit(self, group: Sequence[Pending[Any]]) -> None:
-        """Write the group and answer every command of it. Never raises."""
-        try:
-            attempt = self._written(group)
-        except Exception as error:  # noqa: BLE001 - whatever it is, every caller must be answered
-            failure = self._explained(error)
-            for pending in group:
-                pending.future.set_exception(failure)
-            return
-        self._answer(attempt, group)
-        self._tell(attempt)
+        """Write the group, in several commits where it deletes much that has expired, and answer every command of it.
+
+        Never raises.
+        """
+        while group:
+            try:
+                attempt = self._written(group)
+            except Exception as error:  # noqa: BLE001 - whatever it is, every caller must be answered
+                failure = self._explained(error)
+                for pending in group:
+                    pending.future.set_exception(failure)
+                return
+            self._answer(attempt, group[: attempt.taken_count])
+            self._tell(attempt)
+            group = group[attempt.taken_count :]
 
     @property
     def waits_for_recovery(self) -> bool:
@@ -143,7 +148,8 @@ class Committer:
         try:
             attempt.begin(transaction)
             for pending in group:
-                attempt.take(pending.command)
+                if not attempt.take(pending.command):
+                    break
             if not attempt.writes:
                 transaction.abort()
                 return

@@ -18,7 +18,10 @@ from mien_server.storage.commands.identities import GalleryWork
 from mien_server.storage.expiry import due_entries, first_expiry_us, has_expired
 from mien_server.storage.reading import RecordReader
 
-__all__ = ["counts_left", "expired_among"]
+__all__ = ["EXPIRED_FACES_MAX", "counts_left", "expired_among"]
+
+EXPIRED_FACES_MAX = 1024
+"""Faces of identities that are deleted at a time: a person of many must not hold up who writes meanwhile."""
 
 
 def expired_among(
@@ -29,6 +32,8 @@ def expired_among(
     digests: Iterable[bytes] = (),
 ) -> Changes | None:
     """Deletes those of the identities, with their faces, and of the faces that have expired; None when none has.
+
+    Of the identities' faces no more than EXPIRED_FACES_MAX: the rest when it is asked again.
 
     Args:
         digests: none, or one for each of `identity_ids`: faces of that identity with that digest are named too, the
@@ -49,7 +54,7 @@ def expired_among(
     ordinals.update(records.digest_ordinals(digest_keys).values())
     work = GalleryWork(planning, gallery)
     face_count = work.remove_expired_faces(sorted(ordinals), now_us)
-    work.remove_with_faces(gone)
+    work.remove_with_faces(gone, EXPIRED_FACES_MAX)
     return work.finish() if face_count or gone else None
 
 
