@@ -217,7 +217,9 @@ class ErasureRun:
         with self.store.view(shows_expired=True) as view:
             gallery = view.gallery_by_number(erased.gallery_number)
             if gallery is not None:
-                erased.ordinals = set(_dead(gallery.rows, np.array(sorted(erased.ordinals), dtype=np.int64)).tolist())
+                kept = _kept(view.records, gallery.number) if self.store.damage.count else _NO_ROWS
+                theirs = np.array(sorted(erased.ordinals), dtype=np.int64)
+                erased.ordinals = set(_dead(gallery.rows, theirs, kept).tolist())
 
     def _redact_journal(self, cases: list[_Case]) -> None:
         people = [case.erased for case in cases]
