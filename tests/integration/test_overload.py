@@ -147,17 +147,20 @@ def test_messages_that_do_not_arrive_give_their_threads_back(server: Any, until:
 
 
 def test_checks_of_health_that_do_not_arrive_give_their_threads_back(server: Any, until: Callable[..., None]) -> None:
-    """As many checks without a message as their lane has threads keep neither health nor server info from others."""
-    connection = RawConnection(server.address)
-    numbers = [connection.begin(CHECK) for _ in range(2 * lanes.CONTROL_THREAD_COUNT)]
-    connection.send(numbers[0], grpc_message(b"", 1000))
-    # The first that are given a thread wait for their message before the call that comes behind them is served.
+    """Two connections with more checks than their lane has threads keep neither health nor server info from others."""
+    connections = [RawConnection(server.address) for _ in range(2)]
+    for connection in connections:
+        for _ in range(lanes.CONTROL_THREAD_COUNT):
+            number = connection.begin(CHECK)
+        connection.send(number, grpc_message(b"", 1000))
+    until(lambda: len(server.rpc._lanes._control._threads) == lanes.CONTROL_THREAD_COUNT)
     health = server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.operations.GetServerInfo(operations_service_pb2.GetServerInfoRequest(), timeout=TIME_MAX_S).store_id
-    until(lambda: len(server.rpc._patience._arriving) == len(numbers))
+    until(lambda: len(server.rpc._patience._arriving) == 2 * lanes.CONTROL_THREAD_COUNT)
     until(lambda: server.rpc._lanes._control._busy_count == 0)
-    connection.close()
+    for connection in connections:
+        connection.close()
     until(lambda: len(server.rpc._patience._arriving) == 0)
 
 

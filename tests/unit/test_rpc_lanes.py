@@ -14,6 +14,7 @@ import pytest
 from mien_server.rpc.clients import Client
 from mien_server.rpc.lanes import Lanes, parked
 from mien_server.rpc.patience import Patience, PatienceLimits
+from mien_server.rpc.server import HEALTH_THREAD_COUNT, RpcServer, ServerOptions
 
 TIME_MAX_S = 30.0
 
@@ -67,6 +68,16 @@ def test_a_call_parks_where_no_thread_can_be_started(lanes: Lanes, monkeypatch: 
     may_end.set()
     assert waiting.result(TIME_MAX_S)
     assert behind.result(TIME_MAX_S) == "mien-rpc-0"
+
+
+def test_watchers_of_health_need_no_thread_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What gRPC hands over for a watcher is taken where no thread can be started any more."""
+    rpc = RpcServer(ServerOptions(listen_addresses=("127.0.0.1:0",)))
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", _no_thread)
+        names = [rpc._health_threads.submit(_thread_name).result(TIME_MAX_S) for _ in range(2 * HEALTH_THREAD_COUNT)]
+    rpc.stop()
+    assert all(name.startswith("mien-health") for name in names)
 
 
 def test_an_error_does_not_end_the_watch_over_slow_callers(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -85,7 +86,7 @@ class RpcServer:
     def __init__(self, options: ServerOptions) -> None:
         self._options = options
         self._gate = Gate(options.stream_count_max)
-        self._health_threads = ThreadPoolExecutor(HEALTH_THREAD_COUNT, thread_name_prefix="mien-health")
+        self._health_threads = _started_threads(HEALTH_THREAD_COUNT, "mien-health")
         self._health = health.HealthServicer(
             experimental_non_blocking=True, experimental_thread_pool=self._health_threads
         )
@@ -173,6 +174,15 @@ class RpcServer:
                 reason="ADDRESS_UNUSABLE",
             ) from error
         return address
+
+
+def _started_threads(count: int, name: str) -> ThreadPoolExecutor:
+    """A pool all threads of which run already: one that could not be started would end the thread calls come by."""
+    threads = ThreadPoolExecutor(count, thread_name_prefix=name)
+    together = threading.Barrier(count)
+    for _ in range(count):
+        threads.submit(together.wait)
+    return threads
 
 
 def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
