@@ -23,6 +23,7 @@ from mien.v1 import types_pb2
 from mien_server.engine import EngineOptions
 from mien_server.rpc.absent import ABSENT_METHODS
 from mien_server.rpc.methods.table import SERVICES
+from mien_server.storage.backup.manifest import name_suffix
 from tests.unit_rows import unit_rows
 
 DIMENSION = 8
@@ -30,8 +31,10 @@ TIME_MAX_S = 60
 AT_ONCE = 8
 PEOPLE = ("anna", "anna", "bert", "eric", "fred")
 """Whose faces 1, 2, ... are."""
-SNAPSHOT = "20260101T000000000000Z-r1-00000000"
-OTHER_SNAPSHOT = "20260101T000000000000Z-r2-00000000"
+NO_STORE = "-00000000"
+SNAPSHOT = f"20260101T000000000000Z-r1{NO_STORE}"
+OTHER_SNAPSHOT = f"20260101T000000000000Z-r2{NO_STORE}"
+"""Of the store that is asked, once it is known."""
 ALLOW = pb.EnrollmentPolicy(duplicates=pb.DUPLICATES_ALLOW)
 """Equal vectors are enrolled again: only the request id tells a repetition."""
 
@@ -160,6 +163,9 @@ def _send(stubs: Any, method: str, request: Any, request_id: str) -> Message:
     named = type(request)()
     named.CopyFrom(request)
     named.request_id = request_id
+    if method.endswith("DeleteSnapshot"):
+        info = stubs.operations.GetServerInfo(operations_pb.GetServerInfoRequest(), timeout=TIME_MAX_S)
+        named.name = request.name.removesuffix(NO_STORE) + name_suffix(info.store_id)
     service, _, name = method.rpartition(".")
     stub = stubs.operations if service.endswith("OperationsService") else stubs.galleries
     if method.endswith("StreamEnroll"):
