@@ -220,7 +220,7 @@ def _salvage(sender: _Sender, path: Path, target: Path | None) -> None:
 def _structure(layout: Layout) -> Checked:
     checked = Checked("pages of meta/data.mdb")
     start_s = time.perf_counter()
-    path = layout.meta / "data.mdb"
+    path = layout.records_file
     faults: list[PageFault] = []
     try:
         with checked.doubts.noted():

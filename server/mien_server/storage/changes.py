@@ -73,11 +73,6 @@ class Changes:
     journal: list[JournalOperation] = field(default_factory=list)
 
     @property
-    def advances_revision(self) -> bool:
-        """Whether a commit of these changes is a new revision."""
-        return bool(self.journal)
-
-    @property
     def key_count(self) -> int:
         """How many keys are put or deleted."""
         return sum(len(changed) for part in (self.puts, self.deletes, self.pair_deletes) for changed in part.values())

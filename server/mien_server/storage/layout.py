@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mien_server.errors import CorruptStore, PreconditionFailed
+from mien_server.storage.lmdb_format import DATA_FILE_NAME
 
 __all__ = [
     "DAMAGE_ADVICE",
@@ -60,6 +61,11 @@ class Layout:
     def meta(self) -> Path:
         """The LMDB environment."""
         return self.root / "meta"
+
+    @property
+    def records_file(self) -> Path:
+        """The file of the LMDB environment that holds everything."""
+        return self.meta / DATA_FILE_NAME
 
     @property
     def vectors(self) -> Path:

@@ -1,17 +1,8 @@
 """The pages of an LMDB file: which are live, which are free, and which bytes of a live page hold nothing.
 
 LMDB writes no zeros where it deletes: a freed page keeps its content, and within a page a deleted record stays in the
-gap between the offsets of the nodes and the nodes. Nothing but the file's format tells them from what is live:
-
-    page    number u64, pad u16, flags u16, lower u16, upper u16; offsets of nodes u16 up to `lower`, nodes from `upper`
-    LEAF2   keys of `pad` bytes each, one behind the other, without offsets
-    node    low u16, high u16, flags u16, key length u16, key, data; in a branch low, high, flags are a page's number
-    long    the node's data is the number of an overflow page: number u64, pad u16, flags u16, count of pages u32, data
-    tree    pad u32, flags u16, depth u16, branch, leaf and overflow pages u64, entries u64, root u64
-    meta    page 0 or 1, by the transaction's parity: magic u32, version u32, address and size of the map u64, tree of
-            free pages, main tree, last page u64, transaction u64
-
-All of LMDB 0.9 with 64-bit numbers, little-endian. Whatever does not add up raises: nothing may rest on a guess here.
+gap between the offsets of the nodes and the nodes. Nothing but the file's format (`lmdb_format`) tells them from what
+is live. Whatever does not add up raises: nothing may rest on a guess here.
 """
 
 from __future__ import annotations
@@ -23,6 +14,26 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+
+from mien_server.storage.lmdb_format import (
+    BIG,
+    BRANCH,
+    DEPTH_MAX,
+    DUPLICATES,
+    HEAD,
+    KINDS,
+    LEAF,
+    LEAF2,
+    MAGIC,
+    META_HEAD,
+    META_PAGES,
+    NO_PAGE,
+    NODE,
+    OVERFLOW,
+    SUBTREE,
+    TREE,
+    VERSION,
+)
 
 __all__ = [
     "Gaps",
@@ -39,21 +50,8 @@ __all__ = [
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
-_META_PAGES = 2
-_HEADER_BYTES = 16
-_NODE_BYTES = 8
-_MAGIC = 0xBEEFC0DE
-_VERSION = 1
-_BRANCH, _LEAF, _OVERFLOW, _META, _LEAF2 = 0x01, 0x02, 0x04, 0x08, 0x20
-_KIND = _BRANCH | _LEAF | _OVERFLOW | _META | _LEAF2
-_BIG, _SUBTREE, _DUPLICATES = 0x01, 0x02, 0x04
-_NO_PAGE = (1 << 64) - 1
-_DEPTH_MAX = 32
-
-_tree = struct.Struct("<IHHQQQQQ")
-_meta_head = struct.Struct("<IIQQ")
 _meta_tail = struct.Struct("<QQ")
-_META_END = _HEADER_BYTES + _meta_head.size + 2 * _tree.size + _meta_tail.size
+_META_END = HEAD.size + META_HEAD.size + 2 * TREE.size + _meta_tail.size
 
 # Pages looked at together: bounds the memory that takes.
 _CHUNK_PAGES = 1024
@@ -143,12 +141,10 @@ def _meta_at(file: Bytes, offset: int) -> Meta:
     raw = file[offset : offset + _META_END].tobytes()
     if len(raw) < _META_END:
         raise PagesNotUnderstood(f"the file ends within the meta page at {offset}")
-    magic, version, _, _ = _meta_head.unpack_from(raw, _HEADER_BYTES)
-    if (magic, version) != (_MAGIC, _VERSION):
+    magic, version, _, _ = META_HEAD.unpack_from(raw, HEAD.size)
+    if (magic, version) != (MAGIC, VERSION):
         raise PagesNotUnderstood(f"magic {magic:#x}, version {version} at {offset}: not a file of LMDB 0.9")
-    trees = [
-        Tree(*_tree.unpack_from(raw, _HEADER_BYTES + _meta_head.size + number * _tree.size)) for number in range(2)
-    ]
+    trees = [Tree(*TREE.unpack_from(raw, HEAD.size + META_HEAD.size + number * TREE.size)) for number in range(2)]
     last_page, transaction_id = _meta_tail.unpack_from(raw, _META_END - _meta_tail.size)
     page_bytes = trees[0].pad
     if page_bytes < 512 or page_bytes & (page_bytes - 1):
@@ -193,8 +189,8 @@ def map_pages(file: Bytes, meta: Meta) -> PageMap:
         walk.map.trees[name] = tree
         walk.tree(tree)
     use = walk.map.use
-    free = free_pages(file, meta, _NO_PAGE)
-    if free.size and (int(free[0]) < _META_PAGES or int(free[-1]) > meta.last_page):
+    free = free_pages(file, meta, NO_PAGE)
+    if free.size and (int(free[0]) < META_PAGES or int(free[-1]) > meta.last_page):
         raise PagesNotUnderstood("a free page lies outside the file")
     np.add.at(use, free, 1)
     if not (use == 1).all():
@@ -222,7 +218,7 @@ class _Walk:
         self._meta = meta
         self._size = meta.page_bytes
         use = np.zeros(meta.last_page + 1, dtype=np.uint8)
-        use[:_META_PAGES] = 1
+        use[:META_PAGES] = 1
         self.map = PageMap(meta, use)
 
     def free_lists(self) -> Iterator[tuple[int, Numbers]]:
@@ -231,7 +227,7 @@ class _Walk:
             for nodes in self._leaf_nodes(leaves):
                 for page, key, data, length, flags in zip(*(column.tolist() for column in nodes), strict=True):
                     base = page * self._size
-                    raw = self._long_value(base + data, length) if flags & _BIG else self._bytes(base + data, length)
+                    raw = self._long_value(base + data, length) if flags & BIG else self._bytes(base + data, length)
                     numbers = np.frombuffer(raw, "<u8")
                     if not numbers.size or int(numbers[0]) >= numbers.size:
                         raise PagesNotUnderstood(f"a list of free pages on page {page} is cut off")
@@ -246,18 +242,18 @@ class _Walk:
 
     def branch_keys(self, tree: Tree) -> Iterator[tuple[int, bytes]]:
         """Keys of a tree's branches with their height. The first child of each branch has none."""
-        if tree.root == _NO_PAGE:
+        if tree.root == NO_PAGE:
             return
         level = np.array([tree.root], dtype=np.int64)
         for height in range(tree.depth - 1, 0, -1):
             below = []
             for part in _parts(level):
-                rows = self._pages(part, _BRANCH)
+                rows = self._pages(part, BRANCH)
                 places, offsets = self._offsets(rows)
                 lengths = rows.view("<u2")[places, (offsets >> 1) + 3].astype(np.int64)
                 for place, offset, length in zip(places.tolist(), offsets.tolist(), lengths.tolist(), strict=True):
                     if length:
-                        start = offset + _NODE_BYTES
+                        start = offset + NODE.size
                         yield height, rows[place, start : start + length].tobytes()
                 below.append(self._children(part))
             level = np.concatenate(below)
@@ -275,7 +271,7 @@ class _Walk:
             entries += self._leaf_entries(leaves)
             for nodes in self._leaf_nodes(leaves):
                 counts[2] += self._overflow(nodes)
-                has_duplicates |= bool((nodes.flags & _DUPLICATES).any())
+                has_duplicates |= bool((nodes.flags & DUPLICATES).any())
                 for name, subtree in self._subtrees(nodes):
                     if named is not None:
                         named.append((name, subtree))
@@ -290,9 +286,9 @@ class _Walk:
 
     def _levels(self, tree: Tree, counts: Numbers | None = None) -> Iterator[Numbers]:
         """The leaf pages of a tree, some at a time; notes all pages where they are to be counted."""
-        if tree.root == _NO_PAGE:
+        if tree.root == NO_PAGE:
             return
-        if not 0 < tree.depth <= _DEPTH_MAX:
+        if not 0 < tree.depth <= DEPTH_MAX:
             raise PagesNotUnderstood(f"a tree of depth {tree.depth}")
         level = np.array([tree.root], dtype=np.int64)
         for left in range(tree.depth - 1, -1, -1):
@@ -309,7 +305,7 @@ class _Walk:
         np.add.at(self.map.use, pages, 1)
 
     def _require(self, pages: Numbers) -> None:
-        if pages.size and not (int(pages.min()) >= _META_PAGES and int(pages.max()) <= self._meta.last_page):
+        if pages.size and not (int(pages.min()) >= META_PAGES and int(pages.max()) <= self._meta.last_page):
             raise PagesNotUnderstood("a tree names a page outside the file")
 
     def _pages(self, pages: Numbers, kind: int) -> Bytes:
@@ -322,8 +318,8 @@ class _Walk:
         words = rows.view("<u2")
         if not (rows[:, :8].copy().view("<u8")[:, 0] == pages).all():
             raise PagesNotUnderstood("a page does not have its own number")
-        found = words[:, 5] & _KIND
-        if not (found & ~np.uint16(_LEAF2) == kind).all():
+        found = words[:, 5] & KINDS
+        if not (found & ~np.uint16(LEAF2) == kind).all():
             raise PagesNotUnderstood(f"a page has flags {int(found[0]):#x}, and {kind:#x} is expected")
         return rows
 
@@ -331,18 +327,18 @@ class _Walk:
         """Of each node, the place of its page among `rows` and its offset in the page."""
         words = rows.view("<u2")
         lower, upper = words[:, 6].astype(np.int64), words[:, 7].astype(np.int64)
-        if not ((lower >= _HEADER_BYTES) & (lower <= upper) & (upper <= self._size)).all():
+        if not ((lower >= HEAD.size) & (lower <= upper) & (upper <= self._size)).all():
             raise PagesNotUnderstood("a page's bounds do not fit it")
-        counts = (lower - _HEADER_BYTES) >> 1
+        counts = (lower - HEAD.size) >> 1
         places = np.repeat(np.arange(rows.shape[0]), counts)
         within = np.arange(places.size) - np.repeat(np.cumsum(counts) - counts, counts)
-        offsets = words[places, (_HEADER_BYTES >> 1) + within].astype(np.int64)
-        if not ((offsets >= upper[places]) & (offsets + _NODE_BYTES <= self._size) & (offsets & 1 == 0)).all():
+        offsets = words[places, (HEAD.size >> 1) + within].astype(np.int64)
+        if not ((offsets >= upper[places]) & (offsets + NODE.size <= self._size) & (offsets & 1 == 0)).all():
             raise PagesNotUnderstood("a node lies outside its page")
         return places, offsets
 
     def _children(self, pages: Numbers) -> Numbers:
-        rows = self._pages(pages, _BRANCH)
+        rows = self._pages(pages, BRANCH)
         self._note_gaps(pages, rows)
         words = rows.view("<u2")
         places, offsets = self._offsets(rows)
@@ -353,52 +349,52 @@ class _Walk:
     def _note_gaps(self, pages: Numbers, rows: Bytes) -> None:
         words = rows.view("<u2").astype(np.int64)
         lower, upper = words[:, 6], words[:, 7]
-        is_fixed = (words[:, 5] & _LEAF2) != 0
+        is_fixed = (words[:, 5] & LEAF2) != 0
         # Without offsets the keys stand where offsets would, and the gap is at the end.
-        used = _HEADER_BYTES + (lower - _HEADER_BYTES >> 1) * words[:, 4]
+        used = HEAD.size + (lower - HEAD.size >> 1) * words[:, 4]
         base = pages * self._size
         self.map.gaps.append(Gaps(base + np.where(is_fixed, used, lower), base + np.where(is_fixed, self._size, upper)))
 
     def _leaf_entries(self, pages: Numbers) -> int:
-        rows = self._pages(pages, _LEAF)
+        rows = self._pages(pages, LEAF)
         self._note_gaps(pages, rows)
-        return int(((rows.view("<u2")[:, 6].astype(np.int64) - _HEADER_BYTES) >> 1).sum())
+        return int(((rows.view("<u2")[:, 6].astype(np.int64) - HEAD.size) >> 1).sum())
 
     def _leaf_nodes(self, pages: Numbers) -> Iterator[_Nodes]:
         """The nodes of leaf pages; LEAF2 pages have none."""
-        rows = self._pages(pages, _LEAF)
-        has_nodes = (rows.view("<u2")[:, 5] & _LEAF2) == 0
+        rows = self._pages(pages, LEAF)
+        has_nodes = (rows.view("<u2")[:, 5] & LEAF2) == 0
         rows, pages = rows[has_nodes], pages[has_nodes]
         if not pages.size:
             return
         words = rows.view("<u2")
         places, offsets = self._offsets(rows)
         low, high, flags, key_length = (words[places, (offsets >> 1) + word].astype(np.int64) for word in range(4))
-        keys = offsets + _NODE_BYTES
+        keys = offsets + NODE.size
         data, lengths = keys + key_length, low | high << 16
-        held = np.where(flags & _BIG, 8, lengths)
+        held = np.where(flags & BIG, 8, lengths)
         if not (data + held <= self._size).all():
             raise PagesNotUnderstood("a record lies outside its page")
         yield _Nodes(pages[places], keys, data, lengths, flags)
 
     def _subtrees(self, nodes: _Nodes) -> Iterator[tuple[bytes, Tree]]:
-        for index in np.flatnonzero(nodes.flags & _SUBTREE).tolist():
+        for index in np.flatnonzero(nodes.flags & SUBTREE).tolist():
             base = int(nodes.pages[index]) * self._size
             key, data = int(nodes.keys[index]), int(nodes.data[index])
-            if int(nodes.lengths[index]) != _tree.size:
+            if int(nodes.lengths[index]) != TREE.size:
                 raise PagesNotUnderstood("the record of a tree has another length")
             name = self._bytes(base + key, data - key)
-            yield name, Tree(*_tree.unpack(self._bytes(base + data, _tree.size)))
+            yield name, Tree(*TREE.unpack(self._bytes(base + data, TREE.size)))
 
     def _overflow(self, nodes: _Nodes) -> int:
         """Note the overflow pages that nodes name; answers how many."""
-        is_big = (nodes.flags & _BIG) != 0
+        is_big = (nodes.flags & BIG) != 0
         starts, stops, count = [], [], 0
         columns = (nodes.pages[is_big], nodes.data[is_big], nodes.lengths[is_big])
         for page, data, length in zip(*(column.tolist() for column in columns), strict=True):
             first, pages = self._overflow_at(page * self._size + data, length)
             self._note(np.arange(first, first + pages, dtype=np.int64))
-            starts.append(first * self._size + _HEADER_BYTES + length)
+            starts.append(first * self._size + HEAD.size + length)
             stops.append((first + pages) * self._size)
             count += pages
         if starts:
@@ -408,18 +404,18 @@ class _Walk:
     def _overflow_at(self, offset: int, length: int) -> tuple[int, int]:
         """First page and count of pages of the long value that a node's data names."""
         (first,) = struct.unpack("<Q", self._bytes(offset, 8))
-        pages = (_HEADER_BYTES - 1 + length) // self._size + 1
-        if not _META_PAGES <= first <= self._meta.last_page + 1 - pages:
+        pages = (HEAD.size - 1 + length) // self._size + 1
+        if not META_PAGES <= first <= self._meta.last_page + 1 - pages:
             raise PagesNotUnderstood("a long value lies outside the file")
-        number, _, flags, count = struct.unpack("<QHHI", self._bytes(first * self._size, _HEADER_BYTES))
+        number, _, flags, count = struct.unpack("<QHHI", self._bytes(first * self._size, HEAD.size))
         # One that was shortened in place keeps its pages.
-        if number != first or flags & _KIND != _OVERFLOW or not pages <= count <= self._meta.last_page + 1 - first:
+        if number != first or flags & KINDS != OVERFLOW or not pages <= count <= self._meta.last_page + 1 - first:
             raise PagesNotUnderstood(f"page {first} does not begin the long value that it should")
         return first, count
 
     def _long_value(self, offset: int, length: int) -> bytes:
         first, _ = self._overflow_at(offset, length)
-        return self._bytes(first * self._size + _HEADER_BYTES, length)
+        return self._bytes(first * self._size + HEAD.size, length)
 
     def _bytes(self, offset: int, length: int) -> bytes:
         raw = self._file[offset : offset + length].tobytes()

@@ -45,6 +45,7 @@ from mien_server.storage.databases import (
 from mien_server.storage.doubts import Progress, no_progress
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, read_format, sync_folder, write_format
 from mien_server.storage.lmdb_errors import translated_open_error
+from mien_server.storage.lmdb_format import DATA_FILE_NAME
 from mien_server.storage.lock import StoreLock
 from mien_server.storage.offline import reading_of
 from mien_server.storage.opening import vector_file_of
@@ -144,7 +145,7 @@ class _Migrating:
             return Migration(FORMAT_VERSION, None, 0, self._revision())
         if not self._format.is_migrating:
             reached("migrate.begun")
-            require_sound_structure(self._layout.meta / "data.mdb")
+            require_sound_structure(self._layout.records_file)
             self._back_up()
             reached("migrate.backed_up")
             self._write_records()
@@ -205,8 +206,8 @@ class _Migrating:
 
     def _require_room(self, where: Path) -> None:
         where.mkdir(parents=True, exist_ok=True)
-        files = [self._layout.meta / "data.mdb", *self._layout.vectors.rglob("*.vec")]
-        needed = sum(file.stat().st_blocks * 512 for file in files) + (self._layout.meta / "data.mdb").stat().st_size
+        files = [self._layout.records_file, *self._layout.vectors.rglob("*.vec")]
+        needed = sum(file.stat().st_blocks * 512 for file in files) + self._layout.records_file.stat().st_size
         free = shutil.disk_usage(where).free
         if free < needed:
             raise Unavailable(
@@ -274,7 +275,7 @@ class _Migrating:
 
     def _check(self) -> None:
         """Raise CorruptStore, and leave the old store as it is, unless the new records are sound."""
-        require_sound_structure(self._new / "data.mdb")
+        require_sound_structure(self._new / DATA_FILE_NAME)
         with reading_of(self._new) as reading:
             check = StoreCheck(
                 RecordReader(reading),
@@ -359,7 +360,7 @@ class _OldRecords:
 
 @contextmanager
 def _old_records(meta: Path) -> Iterator[_OldRecords]:
-    data = meta / "data.mdb"
+    data = meta / DATA_FILE_NAME
     map_size_bytes = max(data.stat().st_size, 1 << 20)
     try:
         environment = lmdb.open(

@@ -15,6 +15,7 @@ from mien_server.records.store_pb2 import GalleryRecord
 from mien_server.storage.databases import Database, Handles, Reading
 from mien_server.storage.layout import Layout, StoreFormat, read_format, require_format
 from mien_server.storage.lmdb_errors import translated_open_error
+from mien_server.storage.lmdb_format import DATA_FILE_NAME
 from mien_server.storage.opening import vector_file_of
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.vector_file import VectorFile
@@ -79,7 +80,7 @@ def reading_of(meta: Path) -> Iterator[Reading]:
     Raises:
         CorruptStore: LMDB does not know the file.
     """
-    data = meta / "data.mdb"
+    data = meta / DATA_FILE_NAME
     if not data.is_file():
         raise CorruptStore(
             f"{data}: missing, and with it all records; restore the store from a copy",

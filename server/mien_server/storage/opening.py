@@ -147,7 +147,7 @@ def _undo(steps: list[Callable[[], None]]) -> None:
 
 def _require_sound_records(layout: Layout, options: StoreOptions) -> None:
     """Refuse a file that would end the process when LMDB reads it; raises CorruptStore (RECORDS_DAMAGED)."""
-    path = layout.meta / "data.mdb"
+    path = layout.records_file
     if not path.exists() and any(layout.vectors.iterdir()):
         # LMDB would make an empty one.
         raise _records_missing(layout)

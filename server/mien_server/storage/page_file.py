@@ -1,16 +1,8 @@
 """The file of LMDB read by its published layout, without LMDB: for finding damage that would crash it, and for salvage.
 
 LMDB trusts the numbers in its pages: a page number or a length that was changed on disk makes it read beyond its
-mapping, which ends the process. Here each number is compared with the file before it is followed. The layout is that of
-LMDB 0.9 (`MDB_page`, `MDB_node`, `MDB_db`, `MDB_meta`) on 64-bit little-endian machines:
-
-    page    number u64, size of a key u16, flags u16, lower u16, upper u16 (or count of overflow pages u32); then
-            offsets of nodes u16 up to `lower`, and nodes from `upper` on
-    node    size of the value u32, or the low bits of a child's number; flags u16, or its high bits; size of the key
-            u16; key; value
-    tree    u32, flags u16, depth u16, counts of branch, leaf and overflow pages and of entries u64, root u64
-    meta    magic u32, version u32, address u64, size of the map u64, tree of free pages, tree of databases, last page
-            u64, transaction u64; on pages 0 and 1, the newer one holds
+mapping, which ends the process. Here each number is compared with the file before it is followed. `lmdb_format` says
+how the file is laid out.
 """
 
 from __future__ import annotations
@@ -25,23 +17,30 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mien_server.storage.lmdb_format import (
+    BIG,
+    BRANCH,
+    DEPTH_MAX,
+    HEAD,
+    KINDS,
+    LEAF,
+    MAGIC,
+    META,
+    META_HEAD,
+    META_PAGES,
+    NO_PAGE,
+    NODE,
+    OVERFLOW,
+    SUBTREE,
+    TREE,
+    VERSION,
+)
+
 __all__ = ["Leaf", "Meta", "PageFault", "PageFile", "Tree"]
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
-NO_PAGE = (1 << 64) - 1
-META_PAGES = 2
-_MAGIC, _VERSION = 0xBEEFC0DE, 1
-_PAGE_BYTES_MIN, _PAGE_BYTES_MAX = 256, 1 << 16
-_DEPTH_MAX = 32
-_BRANCH, _LEAF, _OVERFLOW, _META, _LEAF2 = 0x01, 0x02, 0x04, 0x08, 0x20
-_KINDS = _BRANCH | _LEAF | _OVERFLOW | _META | _LEAF2
-_BIG, _SUBTREE, _DUPLICATES = 0x01, 0x02, 0x04
-
-_head = struct.Struct("<QHHHH")
-_node = struct.Struct("<HHHH")
-_tree = struct.Struct("<IHHQQQQQ")
-_meta = struct.Struct("<IIQQ")
+_PAGE_BYTES_MIN = 256
 _number = struct.Struct("<Q")
 
 
@@ -103,7 +102,7 @@ class Leaf(NamedTuple):
 
 
 def _tree_of(raw: bytes, offset: int) -> Tree:
-    _, flags, depth, _, _, _, entries, root = _tree.unpack_from(raw, offset)
+    _, flags, depth, _, _, _, entries, root = TREE.unpack_from(raw, offset)
     return Tree(flags, depth, entries, root)
 
 
@@ -135,11 +134,11 @@ class PageFile:
     def _find_page_bytes(self) -> int:
         """From the meta on page 0, or where that is damaged from the place of the other one."""
         sizes = [1 << power for power in range(8, 17)]
-        (stated,) = struct.unpack_from("<I", self._mapped, _head.size + _meta.size)
+        (stated,) = struct.unpack_from("<I", self._mapped, HEAD.size + META_HEAD.size)
         for size in [stated, 4096, *sizes]:
             if size in sizes and self.file_bytes >= META_PAGES * size:
-                (magic,) = struct.unpack_from("<I", self._mapped, size + _head.size)
-                if magic == _MAGIC:
+                (magic,) = struct.unpack_from("<I", self._mapped, size + HEAD.size)
+                if magic == MAGIC:
                     return int(size)
         if stated in sizes and self.file_bytes >= META_PAGES * stated:
             return int(stated)
@@ -162,18 +161,18 @@ class PageFile:
 
     def _read_meta(self, page: int) -> Meta:
         raw = self.raw(page)
-        number, _, flags, _, _ = _head.unpack_from(raw)
-        if number != page or not flags & _META:
+        number, _, flags, _, _ = HEAD.unpack_from(raw)
+        if number != page or not flags & META:
             raise self._fault(page, "this is no page that describes the database")
-        magic, version, _, _ = _meta.unpack_from(raw, _head.size)
-        if magic != _MAGIC or version & 0xFFFF != _VERSION:
+        magic, version, _, _ = META_HEAD.unpack_from(raw, HEAD.size)
+        if magic != MAGIC or version & 0xFFFF != VERSION:
             raise self._fault(page, f"the magic number is {magic:#x} and the version {version}")
-        start = _head.size + _meta.size
+        start = HEAD.size + META_HEAD.size
         (page_bytes,) = struct.unpack_from("<I", raw, start)
         if page_bytes != self.page_bytes:
             raise self._fault(page, f"names pages of {page_bytes} bytes, and they have {self.page_bytes}")
-        free, main = _tree_of(raw, start), _tree_of(raw, start + _tree.size)
-        last_page, transaction = struct.unpack_from("<QQ", raw, start + 2 * _tree.size)
+        free, main = _tree_of(raw, start), _tree_of(raw, start + TREE.size)
+        last_page, transaction = struct.unpack_from("<QQ", raw, start + 2 * TREE.size)
         # LMDB does not write pages at the end that one transaction allocated and freed. Whether the file was cut off
         # shows where a tree names a page that is not there.
         is_short = last_page >= self.page_count
@@ -182,7 +181,7 @@ class PageFile:
             if not tree.is_empty and last_page < tree.root < self.page_count:
                 what = f"names page {tree.root}, beyond the last one ({last_page}) of transaction {transaction}"
                 raise UndoneMeta(page, self.page_bytes, what, transaction)
-            if not tree.is_empty and not (META_PAGES <= tree.root <= last_page and 0 < tree.depth <= _DEPTH_MAX):
+            if not tree.is_empty and not (META_PAGES <= tree.root <= last_page and 0 < tree.depth <= DEPTH_MAX):
                 raise self._fault(page, f"names page {tree.root} as the root of a tree of depth {tree.depth}")
         return Meta(page, transaction, last_page, free, main, is_short)
 
@@ -199,7 +198,7 @@ class PageFile:
         """The named databases; those that cannot be reached are left out."""
         found = {}
         for node in self.leaves(meta, meta.main):
-            if node.flags & _SUBTREE and len(node.value) == _tree.size:
+            if node.flags & SUBTREE and len(node.value) == TREE.size:
                 found[node.key.decode("utf-8", "replace")] = _tree_of(node.value, 0)
         return found
 
@@ -229,17 +228,17 @@ class PageFile:
 
     def children(self, page: int) -> list[int]:
         """The pages below a branch page. Raises PageFault."""
-        raw, offsets = self._opened(page, _BRANCH)
-        parts = [_node.unpack_from(raw, offset) for offset in offsets]
+        raw, offsets = self._opened(page, BRANCH)
+        parts = [NODE.unpack_from(raw, offset) for offset in offsets]
         return [low | high << 16 | flags << 32 for low, high, flags, _ in parts]
 
     def branch_keys(self, page: int) -> list[bytes]:
         """The least key of each page below a branch page; the first is empty. Raises PageFault."""
-        raw, offsets = self._opened(page, _BRANCH)
+        raw, offsets = self._opened(page, BRANCH)
         found = []
         for offset in offsets:
-            start = offset + _node.size
-            size = _node.unpack_from(raw, offset)[3]
+            start = offset + NODE.size
+            size = NODE.unpack_from(raw, offset)[3]
             if start + size > self.page_bytes:
                 raise self._fault(page, "a key of it reaches beyond its end")
             found.append(raw[start : start + size])
@@ -252,16 +251,16 @@ class PageFile:
 
     def nodes(self, page: int, last_page: int) -> list[Leaf]:
         """The nodes of a leaf page; one that does not fit is left out and added to `faults`. Raises PageFault."""
-        raw, offsets = self._opened(page, _LEAF)
+        raw, offsets = self._opened(page, LEAF)
         found = []
         for offset in offsets:
-            low, high, flags, key_bytes = _node.unpack_from(raw, offset)
-            start, size = offset + _node.size + key_bytes, low | high << 16
-            key = raw[offset + _node.size : start]
+            low, high, flags, key_bytes = NODE.unpack_from(raw, offset)
+            start, size = offset + NODE.size + key_bytes, low | high << 16
+            key = raw[offset + NODE.size : start]
             try:
-                if flags & _BIG and start + _number.size <= len(raw):
+                if flags & BIG and start + _number.size <= len(raw):
                     value = self._overflow(_number.unpack_from(raw, start)[0], size, last_page)
-                elif not flags & _BIG and start + size <= len(raw):
+                elif not flags & BIG and start + size <= len(raw):
                     value = raw[start : start + size]
                 else:
                     raise self._fault(page, f"a record at byte {offset} of it reaches beyond its end")
@@ -272,32 +271,32 @@ class PageFile:
 
     def _overflow(self, page: int, size: int, last_page: int) -> bytes:
         self.overflow_pages(page, size, last_page)
-        start = page * self.page_bytes + _head.size
+        start = page * self.page_bytes + HEAD.size
         return bytes(self._mapped[start : start + size])
 
     def overflow_pages(self, page: int, size: int, last_page: int) -> int:
         """How many pages a long value takes from this one on. Raises PageFault where it cannot be there."""
         if not META_PAGES <= page <= last_page:
             raise self._fault(page, "named for a long value, and beyond the file")
-        number, _, flags, low, high = _head.unpack_from(self.pages[page, : _head.size].tobytes())
+        number, _, flags, low, high = HEAD.unpack_from(self.pages[page, : HEAD.size].tobytes())
         count = low | high << 16
-        needed = -(-(_head.size + size) // self.page_bytes)
-        if number != page or not flags & _OVERFLOW or count < needed or page + needed - 1 > last_page:
+        needed = -(-(HEAD.size + size) // self.page_bytes)
+        if number != page or not flags & OVERFLOW or count < needed or page + needed - 1 > last_page:
             raise self._fault(page, f"holds no value of {size} bytes")
         return count if page + count - 1 <= last_page else needed
 
     def _opened(self, page: int, kind: int) -> tuple[bytes, tuple[int, ...]]:
         """A page of that kind and the places of its nodes, each within it. Raises PageFault."""
         raw = self.raw(page)
-        number, _, flags, lower, upper = _head.unpack_from(raw)
+        number, _, flags, lower, upper = HEAD.unpack_from(raw)
         if number != page:
             raise self._fault(page, f"says that it is page {number}")
-        if flags & _KINDS != kind:
-            raise self._fault(page, f"is of kind {flags & _KINDS:#x}, where {kind:#x} must be")
-        if not _head.size <= lower <= upper <= self.page_bytes or lower % 2:
+        if flags & KINDS != kind:
+            raise self._fault(page, f"is of kind {flags & KINDS:#x}, where {kind:#x} must be")
+        if not HEAD.size <= lower <= upper <= self.page_bytes or lower % 2:
             raise self._fault(page, f"its bounds are {lower} and {upper}")
-        offsets = struct.unpack_from(f"<{(lower - _head.size) // 2}H", raw, _head.size)
-        if any(offset < upper or offset + _node.size > self.page_bytes for offset in offsets):
+        offsets = struct.unpack_from(f"<{(lower - HEAD.size) // 2}H", raw, HEAD.size)
+        if any(offset < upper or offset + NODE.size > self.page_bytes for offset in offsets):
             raise self._fault(page, "a record of it begins outside")
         return raw, offsets
 
@@ -307,21 +306,21 @@ class PageFile:
         Behind the last node may lie the rest of one that was deleted: none is taken whose key does not ascend.
         """
         raw = self.raw(page)
-        _, _, _, lower, upper = _head.unpack_from(raw)
+        _, _, _, lower, upper = HEAD.unpack_from(raw)
         found: list[Leaf] = []
-        if not _head.size < lower <= upper <= self.page_bytes:
+        if not HEAD.size < lower <= upper <= self.page_bytes:
             return found
         last_key = b""
-        for offset in struct.unpack_from(f"<{(lower - _head.size) // 2}H", raw, _head.size):
-            if not upper <= offset <= self.page_bytes - _node.size:
+        for offset in struct.unpack_from(f"<{(lower - HEAD.size) // 2}H", raw, HEAD.size):
+            if not upper <= offset <= self.page_bytes - NODE.size:
                 continue
-            low, high, flags, key_bytes = _node.unpack_from(raw, offset)
-            start, size = offset + _node.size + key_bytes, low | high << 16
-            key = raw[offset + _node.size : start]
+            low, high, flags, key_bytes = NODE.unpack_from(raw, offset)
+            start, size = offset + NODE.size + key_bytes, low | high << 16
+            key = raw[offset + NODE.size : start]
             if key <= last_key:
                 continue
             last_key = key
-            if flags & _BIG and start + _number.size <= len(raw):
+            if flags & BIG and start + _number.size <= len(raw):
                 try:
                     found.append(Leaf(key, self._overflow(_number.unpack_from(raw, start)[0], size, last_page), flags))
                 except PageFault:
@@ -335,8 +334,8 @@ class PageFile:
         raw = self.pages[page]
         lower = int(raw[12]) | int(raw[13]) << 8
         ends = []
-        for place in (_head.size, lower - 2):
+        for place in (HEAD.size, lower - 2):
             offset = int(raw[place]) | int(raw[place + 1]) << 8
             size = int(raw[offset + 6]) | int(raw[offset + 7]) << 8
-            ends.append(raw[offset + _node.size : offset + _node.size + size].tobytes())
+            ends.append(raw[offset + NODE.size : offset + NODE.size + size].tobytes())
         return ends[0], ends[1]

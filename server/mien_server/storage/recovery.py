@@ -20,6 +20,7 @@ import lmdb
 
 from mien_server.errors import CorruptStore, MienError, Unavailable
 from mien_server.storage.committing import OutcomeUnknown
+from mien_server.storage.lmdb_format import META_PAGES
 from mien_server.storage.opening import OpenedStore, open_meta
 from mien_server.storage.options import StoreOptions
 
@@ -27,14 +28,11 @@ __all__ = ["Recovery", "rewrite_meta_pages"]
 
 log = logging.getLogger(__name__)
 
-META_PAGE_COUNT = 2
 MAP_GROWTH = 2
 VIEWS_WAIT_S_MAX = 2.0
 """How long new views wait for the open ones to end, before what needs LMDB to itself is put off."""
 VIEWS_REST_S = 10.0
 """How long it is put off, so that a view which stays open for long holds up others for a small share of the time."""
-
-_DATA_FILE_NAME = "data.mdb"
 
 
 class Recovery:
@@ -74,7 +72,7 @@ class Recovery:
         try:
             newest = None if self._is_shut else self._newest_transaction_id()
             if newest is None:
-                rewrite_meta_pages(self._opened.layout.meta / _DATA_FILE_NAME, self._page_bytes)
+                rewrite_meta_pages(self._opened.layout.records_file, self._page_bytes)
                 self._reopen(self._map_size_bytes)
                 newest = self._newest_transaction_id()
             doubt = self._publish(newest)
@@ -182,8 +180,8 @@ def rewrite_meta_pages(path: Path, page_bytes: int) -> None:
     """
     descriptor = os.open(path, os.O_RDWR)
     try:
-        pages = os.pread(descriptor, META_PAGE_COUNT * page_bytes, 0)
-        if os.pwrite(descriptor, pages, 0) != META_PAGE_COUNT * page_bytes:
+        pages = os.pread(descriptor, META_PAGES * page_bytes, 0)
+        if os.pwrite(descriptor, pages, 0) != META_PAGES * page_bytes:
             raise OSError(errno.EIO, "the meta pages were written in part", str(path))
         os.fdatasync(descriptor)
     finally:

@@ -118,7 +118,7 @@ class _Salvaging:
         self._done = Salvaged()
         self._losses: TextIO | None = None
         try:
-            self._found = RecordsFound(PageFile(layout.meta / "data.mdb"))
+            self._found = RecordsFound(PageFile(layout.records_file))
         except (PageFault, FileNotFoundError) as error:
             raise CorruptStore(
                 f"{layout.meta / 'data.mdb'}: {error}; nothing can be saved without it, restore the store from a copy",

@@ -8,7 +8,8 @@ import numpy as np
 
 from mien_server.errors import CorruptStore
 from mien_server.storage.databases import Database, checked_databases, stored_value
-from mien_server.storage.page_file import META_PAGES, Leaf, Meta, PageFile
+from mien_server.storage.lmdb_format import META_PAGES
+from mien_server.storage.page_file import Leaf, Meta, PageFile
 from mien_server.storage.structure import check_structure
 
 __all__ = ["RecordsFound"]

@@ -35,6 +35,7 @@ import numpy.typing as npt
 
 from mien_server.errors import Unavailable
 from mien_server.storage.databases import Database, Handles, Transaction
+from mien_server.storage.lmdb_format import DATA_FILE_NAME, HEAD, OVERFLOW
 from mien_server.storage.lmdb_pages import Gaps, Meta, PagesNotUnderstood, free_pages, map_pages, read_meta, separators
 from mien_server.storage.upkeep import Upkeep
 
@@ -49,8 +50,6 @@ SLICE_PAGES = 4096
 """Free pages overwritten while writes wait: 16 MiB, some ten milliseconds."""
 
 # A value that fills a page behind its header, and so leaves nothing of what the memory held.
-_HEADER_BYTES = 16
-_OVERFLOW = 0x04
 _FILLER = b"\xa5"
 _WIPES = 2
 # LMDB begins to write within the transaction beyond 131,071 changed pages.
@@ -94,7 +93,7 @@ class Scrubber:
 
     def __init__(self, records: OpenedRecords) -> None:
         self._records = records
-        self._path = Path(records.environment.path()) / "data.mdb"
+        self._path = Path(records.environment.path()) / DATA_FILE_NAME
         self._buffer_pages = 0
 
     def wipe_buffers(self) -> int:
@@ -113,7 +112,7 @@ class Scrubber:
         return self._buffer_pages
 
     def _wiped(self, page_bytes: int, count_max: int) -> int:
-        short, whole = (_FILLER * length for length in (page_bytes // 2, page_bytes - _HEADER_BYTES))
+        short, whole = (_FILLER * length for length in (page_bytes // 2, page_bytes - HEAD.size))
         handle = self._records.handles[Database.ERASURES]
         new_count = 0
         transaction = self._records.environment.begin(write=True, buffers=True)
@@ -234,10 +233,10 @@ def _is_new(value: memoryview, page_bytes: int) -> bool:
     The value begins behind the header of a page of its own, so that the whole page may be read.
     """
     address = np.frombuffer(value, dtype=np.uint8).ctypes.data
-    _, _, flags, count = struct.unpack("<QHHI", ctypes.string_at(address - _HEADER_BYTES, _HEADER_BYTES))
-    if not flags & _OVERFLOW or count != 1:
+    _, _, flags, count = struct.unpack("<QHHI", ctypes.string_at(address - HEAD.size, HEAD.size))
+    if not flags & OVERFLOW or count != 1:
         return False
-    behind = page_bytes - _HEADER_BYTES - len(value)
+    behind = page_bytes - HEAD.size - len(value)
     return ctypes.string_at(address + len(value), behind) == bytes(behind)
 
 

@@ -18,7 +18,8 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.errors import CorruptStore
-from mien_server.storage.page_file import META_PAGES, NO_PAGE, Meta, PageFault, PageFile, Tree
+from mien_server.storage.lmdb_format import META_PAGES, NO_PAGE
+from mien_server.storage.page_file import Meta, PageFault, PageFile, Tree
 
 __all__ = ["StructureReport", "check_structure", "require_sound_structure"]
 

@@ -21,6 +21,7 @@ from mien_server.storage.backup.verifying import verified_blocks
 from mien_server.storage.databases import Database, Reading, open_for_reading
 from mien_server.storage.layout import Layout
 from mien_server.storage.lmdb_errors import translated_open_error
+from mien_server.storage.lmdb_format import DATA_FILE_NAME
 from mien_server.storage.lock import StoreLock
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
@@ -125,7 +126,7 @@ def open_store_history(path: Path, options: StoreOptions, *, is_locked: bool) ->
     """
     layout = Layout(path)
     with ExitStack() as opened:
-        if not (layout.meta / "data.mdb").is_file():
+        if not layout.records_file.is_file():
             raise PreconditionFailed(f"{path}: is no store and no snapshot; give either", reason="NOT_A_STORE")
         if not is_locked:
             opened.callback(StoreLock(layout.lock_file).release)
@@ -147,7 +148,7 @@ def open_snapshot_history(place: Place, name: str, work: Path, options: StoreOpt
         file = next((file for file in manifest.files if file.path == META_FILE_NAME), None)
         if file is None:
             raise damaged(place, f"{name}/{META_FILE_NAME}", "is missing")
-        with (work / "data.mdb").open("wb") as copied:
+        with (work / DATA_FILE_NAME).open("wb") as copied:
             for block in verified_blocks(place, name, file):
                 copied.write(block)
         with _records_in(work, options) as records:

@@ -12,6 +12,7 @@ from typing import Any, cast
 from mien_server.errors import CorruptStore, InvalidArgument, NotFound, PreconditionFailed
 from mien_server.storage.backup.places import Place
 from mien_server.storage.layout import FORMAT_VERSION
+from mien_server.storage.lmdb_format import DATA_FILE_NAME
 
 __all__ = [
     "CHECKSUM_FILE_NAME",
@@ -35,7 +36,7 @@ CHECKSUM_FILE_NAME = "manifest.sha256"
 """As `sha256sum --check` reads it. A folder without one is no snapshot."""
 VERIFIED_FILE_NAME = "VERIFIED"
 """When all files were last read and found whole; beside the snapshot, not part of it."""
-META_FILE_NAME = "meta/data.mdb"
+META_FILE_NAME = f"meta/{DATA_FILE_NAME}"
 
 _MANIFEST_VERSION = 1
 _MANIFEST_BYTES_MAX = 64 << 20

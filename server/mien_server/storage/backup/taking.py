@@ -174,7 +174,7 @@ class _Taking:
         self._time_us = time.time_ns() // 1000
         time_text = time.strftime("%Y%m%dT%H%M%S", time.gmtime(self._time_us // 1_000_000))
         self._name = snapshot_name(self._time_us, time_text, self._revision, self._store.store_id)
-        expected = (self._layout.meta / "data.mdb").stat().st_size
+        expected = self._layout.records_file.stat().st_size
         expected += sum(vectors.size_bytes for vectors in pinned)
         expected += sum(_size_of(files) for files in generations.values())
         self._expected_bytes = max(1, expected)
