@@ -144,6 +144,8 @@ def test_messages_that_do_not_arrive_give_their_threads_back(server: Any, until:
     assert len(server.rpc._patience._arriving) == THREAD_COUNT
     connection.close()
     until(lambda: len(server.rpc._patience._arriving) == 0)
+    until(lambda: server.rpc._lanes._work._busy_count == 0)
+    assert server.galleries.ListGalleries(pb.ListGalleriesRequest(), timeout=TIME_MAX_S) is not None
 
 
 def test_checks_of_health_that_do_not_arrive_give_their_threads_back(server: Any, until: Callable[..., None]) -> None:

@@ -10,11 +10,10 @@ from mien_server.engine.context import now_us
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.snapshots import Snapshots
-from mien_server.engine.translation import erasure_of
+from mien_server.engine.translation import erasure_info, erasure_of
 from mien_server.engine.types import OperationKind, OperationState
 from mien_server.errors import MienError, Unavailable
-from mien_server.records.store_pb2 import ErasureRecord
-from mien_server.storage import ErasureRun, ErasureState, Store
+from mien_server.storage import ErasureRun, Store, is_pending
 
 __all__ = ["Eraser"]
 
@@ -80,9 +79,12 @@ class Eraser:
 
     def troubles(self) -> list[str]:
         """What is overdue, and why if that is known."""
-        before_us = now_us() - self._within_us
+        # Asked with every look at the server: erasures that are done, of which there is no end, are not read.
+        names = sorted((erasure_of(one.name) for one in self._log.unfinished(OperationKind.ERASE)), reverse=True)
+        time_us = now_us()
         with self._store.view() as view:
-            overdue = [one for one in view.erasures() if is_pending(one) and one.create_time_us < before_us]
+            records = [record for name in names if (record := view.erasure(name)) is not None]
+        overdue = [one for one in records if erasure_info(one, time_us, self._within_us).is_overdue]
         why = f": {self._trouble}" if self._trouble else ""
         return [f"erasure {one.name} of gallery {one.gallery_name} is overdue{why}" for one in overdue]
 
@@ -141,8 +143,3 @@ class Eraser:
         # Its record may have been forgotten with the gallery's people.
         if self._log.is_followed(operation):
             self._log.advance(operation, progress, stage)
-
-
-def is_pending(record: ErasureRecord) -> bool:
-    """Whether something is left to be done."""
-    return ErasureState(record.state) is not ErasureState.DONE

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mien_server.engine.context import EngineContext, now_us
-from mien_server.engine.eraser import Eraser, is_pending
+from mien_server.engine.eraser import Eraser
 from mien_server.engine.operations import Operations
 from mien_server.engine.translation import erasure_info, erasure_of
 from mien_server.engine.types import (
@@ -17,7 +17,7 @@ from mien_server.engine.types import (
 from mien_server.engine.validation import check_gallery_name, check_identity_id
 from mien_server.errors import NotFound
 from mien_server.records.store_pb2 import ErasureReceiptRecord
-from mien_server.storage import Committed, EraseFaces, ErasureState, Replayed, RequestKey, check_receipt
+from mien_server.storage import Committed, EraseFaces, ErasureState, Replayed, RequestKey, check_receipt, is_pending
 
 __all__ = ["Erasures"]
 

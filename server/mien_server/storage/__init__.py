@@ -31,7 +31,7 @@ from mien_server.storage.commands import (
 )
 from mien_server.storage.databases import checked_databases as patrolled_databases
 from mien_server.storage.doubts import Doubts as Damages
-from mien_server.storage.erasure.notes import ErasureState
+from mien_server.storage.erasure.notes import ErasureState, is_pending
 from mien_server.storage.erasure.run import ErasureRun
 from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
 from mien_server.storage.gallery_state import LabelFacts
@@ -81,6 +81,7 @@ __all__ = [
     "UpdateGallery",
     "ValueKind",
     "check_receipt",
+    "is_pending",
     "patrolled_databases",
     "request_erased",
 ]

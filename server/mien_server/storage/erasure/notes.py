@@ -10,7 +10,17 @@ import secrets
 from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord, ErasureWork
 from mien_server.storage import keys
 
-__all__ = ["ErasureState", "erasure_key", "identity_hash", "is_sealed", "new_secret", "put_work", "seal", "work_of"]
+__all__ = [
+    "ErasureState",
+    "erasure_key",
+    "identity_hash",
+    "is_pending",
+    "is_sealed",
+    "new_secret",
+    "put_work",
+    "seal",
+    "work_of",
+]
 
 _SECRET_BYTES = 32
 
@@ -25,6 +35,11 @@ class ErasureState(enum.IntEnum):
     RECEIPTED = 3
     """What it left is gone, but for the list of it."""
     DONE = 4
+
+
+def is_pending(record: ErasureRecord) -> bool:
+    """Whether something is left to be done."""
+    return record.state != ErasureState.DONE
 
 
 def new_secret() -> bytes:

@@ -34,7 +34,7 @@ from mien_server.storage.commands.put_erasure import PutErasure
 from mien_server.storage.commands.redact_records import Redaction, RedactRecords
 from mien_server.storage.commands.rewrite_records import RewriteRecords
 from mien_server.storage.databases import Database, stored_value
-from mien_server.storage.erasure.notes import ErasureState, put_work, seal, work_of
+from mien_server.storage.erasure.notes import ErasureState, is_pending, put_work, seal, work_of
 from mien_server.storage.erasure.proof import prove
 from mien_server.storage.erasure.reading import raw_records
 from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
@@ -117,7 +117,7 @@ class ErasureRun:
         """Carry every pending erasure to its end; answers with those that came there."""
         with self.store.view() as view:
             self._begun_revision = view.revision
-            pending = [record for record in view.erasures() if record.state != ErasureState.DONE]
+            pending = [record for record in view.erasures() if is_pending(record)]
         for record in pending:
             if record.state == ErasureState.DELETING:
                 self._delete_rest(record)
