@@ -17,7 +17,7 @@ from mien_client._wire import decode_galleries, encode
 __all__ = ["EnrollmentCalls", "row_batches"]
 
 # 500 rows of 512 components are 1 MiB: large enough to share one commit, small enough that a window of them is no
-# burden.
+# burden. Sixteen of them at once: one half is written as one commit while the other arrives.
 ROWS_PER_BATCH = 500
 
 
@@ -100,7 +100,7 @@ class EnrollmentCalls(CallGroup):
         batches: Iterable[requests.EnrollRows | Sequence[requests.EnrollItem]],
         *,
         policy: requests.EnrollmentPolicy | None = None,
-        window: int = 8,
+        window: int = 16,
         timeout_s: float | None = None,
     ) -> Iterator[galleries.EnrollAck]:
         """Adds batches of rows or items through one stream; acknowledgements come back in order.

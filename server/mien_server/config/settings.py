@@ -104,7 +104,7 @@ class ServerSettings(_Section):
         "find a thread.",
     )
     stream_requests_in_flight_max: Count = Field(
-        default=8, description="Requests of one stream that are worked on before their answers are taken."
+        default=16, description="Requests of one stream that are worked on before their answers are taken."
     )
     stream_bytes_in_flight_max: Count = Field(
         default=64 * 1024 * 1024,

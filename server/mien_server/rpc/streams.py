@@ -45,7 +45,7 @@ class StreamWindow:
         idle_max_s: seconds without a request, while none is worked on, after which the stream is ended.
     """
 
-    requests_max: int = 8
+    requests_max: int = 16
     bytes_max: int = 64 * 1024 * 1024
     idle_max_s: float = 600.0
 

@@ -24,11 +24,16 @@ from mien_server.storage.outcomes import Committed, Replayed, RequestKey, reques
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.steps import reached
-from mien_server.storage.vector_file import VectorWriter, make_vector_file
+from mien_server.storage.vector_file import make_vector_file
+from mien_server.storage.vector_writer import VectorWriter
 
 __all__ = ["Attempt"]
 
 log = logging.getLogger(__name__)
+
+WRITE_AHEAD_BYTES_MIN = 128 * 1024
+"""Vectors of one command from this size on are written while the commands after it are planned; to hand fewer to
+another thread takes longer than to write them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,10 +172,11 @@ class Attempt:
             if room is not None:
                 self._vectors.extend(draft.file, room)
                 draft.map_ahead(states[number])
-            if draft.vectors:
-                self._vectors.write(draft.file, draft.first_new_ordinal, draft.vectors)
+            if draft.has_new_rows:
+                self._vectors.write(draft.file, draft.unwritten)
                 written.append(draft.file)
         if written:
+            self._vectors.finish_writes()
             reached("vectors_written")
             for file in written:
                 self._vectors.sync(file)
@@ -254,6 +260,8 @@ class Attempt:
             state = self._make_gallery(change) if change.is_created else self._base.galleries[change.number]
             draft = self._drafts[change.number] = GalleryDraft(state)
         draft.add(change)
+        if draft.unwritten and draft.unwritten[-1].vectors.nbytes >= WRITE_AHEAD_BYTES_MIN:
+            self._vectors.write_ahead(draft.file, draft.unwritten.pop())
         draft.note_identities(
             relabels=changes.relabels(draft.first_new_identity), removed=changes.removed_identity_numbers
         )

@@ -17,7 +17,7 @@ from mien_server.storage.committing import OutcomeUnknown, commit_and_publish
 from mien_server.storage.databases import GALLERY_KEYED, Database, Reading, Transaction
 from mien_server.storage.opening import OpenedStore
 from mien_server.storage.snapshots import SnapshotContent
-from mien_server.storage.vector_file import VectorWriter
+from mien_server.storage.vector_writer import VectorWriter
 
 __all__ = ["Chores"]
 

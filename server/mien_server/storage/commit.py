@@ -22,7 +22,7 @@ from mien_server.storage.options import StoreOptions
 from mien_server.storage.outcomes import Committed, Replayed
 from mien_server.storage.recovery import Recovery
 from mien_server.storage.steps import reached
-from mien_server.storage.vector_file import VectorWriter
+from mien_server.storage.vector_writer import VectorWriter
 
 __all__ = ["Committer", "Pending"]
 
@@ -158,6 +158,7 @@ class Committer:
             content = attempt.content(transaction_id, attempt.write_vectors())
         except BaseException:
             transaction.abort()
+            self._vectors.abandon_writes()
             raise
         try:
             commit_and_publish(self._opened.environment, transaction, self._opened.snapshots, content)

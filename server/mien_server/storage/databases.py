@@ -251,6 +251,18 @@ class Reading:
         pairs = zip(wanted, found, strict=True)
         return [None if raw is None else stored_value(database, key, raw) for key, raw in pairs]
 
+    def last_key(self, database: Database, prefix: bytes) -> bytes | None:
+        """The last key that has the prefix, whose bytes are not all 255; None when there is none."""
+        transaction = self._open()
+        beyond = (int.from_bytes(prefix) + 1).to_bytes(len(prefix))
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                found = cursor.prev() if cursor.set_range(beyond) else cursor.last()
+                key = cursor.key() if found else b""
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+        return key if key.startswith(prefix) else None
+
     def items(self, database: Database, prefix: bytes, start: bytes = b"") -> Iterator[tuple[bytes, bytes]]:
         """Key and value of every key that has the prefix, ascending, from `start` on. To be consumed at once."""
         transaction = self._open()

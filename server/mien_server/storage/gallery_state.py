@@ -9,7 +9,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.errors import CorruptStore, Unavailable
-from mien_server.records.faces import Float32Array
 from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import GalleryCounts, GalleryRecord
 from mien_server.storage.changes import AppendedRows, GalleryChange, MovedRows
@@ -134,7 +133,7 @@ class GalleryDraft:
         self._relabels = False
         self._moves = False
         self._deletes = False
-        self.vectors: list[Float32Array] = []
+        self.unwritten: list[AppendedRows] = []
         self.removed_identity_numbers: list[int] = []
         self.first_expiry_us = NEVER_US
 
@@ -144,9 +143,9 @@ class GalleryDraft:
         return self._base.mapping.file
 
     @property
-    def first_new_ordinal(self) -> int:
-        """Where `vectors` go."""
-        return int(self._base.counts.row_count)
+    def has_new_rows(self) -> bool:
+        """Whether rows were added."""
+        return self._row_count > self._base.counts.row_count
 
     @property
     def first_new_identity(self) -> int:
@@ -165,7 +164,7 @@ class GalleryDraft:
             self.first_expiry_us = min(self.first_expiry_us, first_us)
 
     def add(self, change: GalleryChange) -> None:
-        """Take in the change of one command."""
+        """Take in the change of one command; rows it adds join `unwritten` until somebody writes them."""
         if change.record is not None:
             self._record = change.record
         if change.counts is not None:
@@ -223,7 +222,7 @@ class GalleryDraft:
         self._own_live((end + 7) // 8)
         _set_bits(self._live, self._row_count, end)
         self._row_count = end
-        self.vectors.append(rows.vectors)
+        self.unwritten.append(rows)
 
     def _move(self, rows: MovedRows) -> None:
         self._moves = True

@@ -201,8 +201,10 @@ class RecordReader:
     def face_ordinals(self, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
         """The ordinals of those of the faces that are there."""
         longest = keys.GALLERY_BYTES + keys.FACE_ID_BYTES_MAX
+        # Ids that ascend with time, as those do that the server makes, come after all that are there.
+        last = self.reading.last_key(Database.FACE_IDS, keys.encode_gallery(gallery_number)) or b""
         wanted = {keys.encode_text(gallery_number, face_id): face_id for face_id in face_ids}
-        there = self._there(Database.FACE_IDS, sorted(key for key in wanted if len(key) <= longest))
+        there = self._there(Database.FACE_IDS, sorted(key for key in wanted if key <= last and len(key) <= longest))
         return {wanted[key]: _number(Database.FACE_IDS, key, raw) for key, raw in there}
 
     def face_values(self, gallery_number: int, ordinals: Sequence[int]) -> tuple[list[bytes], list[bytes]]:

@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.errors import CorruptStore
-from mien_server.records.faces import Float32Array
 from mien_server.records.policies import VectorType
 from mien_server.records.rows import VectorFileLocation
 from mien_server.storage.layout import DAMAGE_ADVICE, REPAIR_ADVICE, sync_folder
@@ -36,14 +35,15 @@ __all__ = [
     "VECTORS_OFFSET",
     "VectorFile",
     "VectorMapping",
-    "VectorWriter",
     "check_vector_file",
     "grown_capacity",
     "inspect_vector_file",
     "make_vector_file",
+    "naming",
     "trim_vector_file",
     "vector_damaged",
     "vector_dtype",
+    "write_at",
 ]
 
 VectorArray: TypeAlias = npt.NDArray[np.float32] | npt.NDArray[np.float16]
@@ -125,8 +125,8 @@ def make_vector_file(file: VectorFile) -> None:
     file.path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(file.path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
-        with _naming(file.path):
-            _write_all(descriptor, memoryview(file.header()), 0)
+        with naming(file.path):
+            write_at(descriptor, memoryview(file.header()), 0)
             os.fsync(descriptor)
     finally:
         os.close(descriptor)
@@ -249,79 +249,8 @@ class VectorMapping:
         return flat.reshape(self.capacity, file.dimension)
 
 
-class VectorWriter:
-    """Writes rows to many files, keeping the last few open. Belongs to the writer thread. Raises OSError."""
-
-    _OPEN_FILES_MAX = 64
-
-    def __init__(self) -> None:
-        self._descriptors: dict[Path, int] = {}
-        self.unsynced: set[VectorFile] = set()
-        """Files whose last sync failed."""
-
-    def extend(self, file: VectorFile, capacity: int) -> None:
-        """Make the file long enough for that many rows; never shorter than it is."""
-        descriptor = self._open(file)
-        size = file.file_bytes(capacity)
-        with _naming(file.path):
-            if os.fstat(descriptor).st_size < size:
-                os.ftruncate(descriptor, size)
-
-    def write(self, file: VectorFile, first_ordinal: int, vectors: list[Float32Array]) -> None:
-        """Write arrays float32 [n, dimension] one after the other from `first_ordinal` on."""
-        rows = vectors[0] if len(vectors) == 1 else np.concatenate(vectors)
-        raw = np.ascontiguousarray(rows, dtype=file.dtype).reshape(-1).view(np.uint8).data
-        offset = file.file_bytes(first_ordinal)
-        descriptor = self._open(file)
-        with _naming(file.path):
-            _write_all(descriptor, raw, offset)
-
-    def sync(self, file: VectorFile) -> None:
-        """Make the rows durable."""
-        with _naming(file.path):
-            try:
-                os.fdatasync(self._open(file))
-            except OSError:
-                self.unsynced.add(file)
-                raise
-        self.unsynced.discard(file)
-
-    def mend(self, file: VectorFile, row_count: int) -> None:
-        """After a failed sync, make the last committed rows durable once more.
-
-        They may share a block with rows of the write that failed, and the system calls such a block clean although the
-        disk may have got it in part. What is written again, as the rows of a repeated write are, is known to be there.
-        """
-        descriptor = self._open(file)
-        with _naming(file.path):
-            end = file.file_bytes(row_count)
-            first = (end - 1) - (end - 1) % max(os.fstat(descriptor).st_blksize, mmap.PAGESIZE)
-            _write_all(descriptor, memoryview(os.pread(descriptor, end - first, first)), first)
-        self.sync(file)
-
-    def close(self) -> None:
-        """Close all files."""
-        for path in list(self._descriptors):
-            self.close_path(path)
-
-    def close_path(self, path: Path) -> None:
-        """Close one file: it is about to go."""
-        descriptor = self._descriptors.pop(path, None)
-        if descriptor is not None:
-            os.close(descriptor)
-
-    def _open(self, file: VectorFile) -> int:
-        descriptor = self._descriptors.pop(file.path, None)
-        if descriptor is None:
-            while len(self._descriptors) >= self._OPEN_FILES_MAX:
-                os.close(self._descriptors.pop(next(iter(self._descriptors))))
-            descriptor = os.open(file.path, os.O_RDWR)
-        # The last one opened goes to the end: the first is the one longest unused.
-        self._descriptors[file.path] = descriptor
-        return descriptor
-
-
-def _write_all(descriptor: int, raw: memoryview, offset: int) -> None:
+def write_at(descriptor: int, raw: memoryview, offset: int) -> None:
+    """Write all of it. Raises OSError."""
     while raw:
         # One call takes at most 2 GiB, and a full disk may cut it short before it fails.
         written = os.pwrite(descriptor, raw, offset)
@@ -330,7 +259,7 @@ def _write_all(descriptor: int, raw: memoryview, offset: int) -> None:
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Have an OSError say which file it is about."""
     try:
         yield
