@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import time
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -138,6 +138,22 @@ def watch(fraction: float, stage: str) -> None:
     assert 0.0 <= fraction <= 1.0, stage
 
 
+@dataclass
+class Erasure:
+    """Somebody who must not come back.
+
+    Attributes:
+        revision: restoring to an earlier one of the same history would bring them back.
+        faces: theirs when they were erased.
+        former_faces: faces that were theirs last and were deleted before: erased too, once the erasure has ended.
+    """
+
+    revision: int
+    identity_id: str
+    faces: set[int]
+    former_faces: set[int]
+
+
 class EngineHistory(RuleBasedStateMachine):
     """See the module."""
 
@@ -156,6 +172,7 @@ class EngineHistory(RuleBasedStateMachine):
         self.models: dict[int, Model] = {}
         self.saved: dict[str, int] = {}
         self.erased_at = 0
+        self.erasures: list[Erasure] = []
         self.saves_left = 3
         self.next_face = FIRST_FACES
         self.request_count = 0
@@ -247,6 +264,9 @@ class EngineHistory(RuleBasedStateMachine):
             return
         rows = [POOL[face].tobytes() for face in self.model.faces_of(identity_id)]
         operation, self.erased_at = self.engine.erasures.erase(GALLERY, identity_id)
+        former = {face for face, owner in self.model.last_owners.items() if owner == identity_id}
+        faces = set(self.model.faces_of(identity_id))
+        self.erasures.append(Erasure(self.erased_at, identity_id, faces, former))
         self.model.forget(identity_id)
         if waits:
             ended = self.engine.operations.wait(operation.name, WAIT_TIME_MAX_S, NEVER)
@@ -279,7 +299,9 @@ class EngineHistory(RuleBasedStateMachine):
     @precondition(lambda self: bool(self.saved))
     @rule(choice=st.integers(0, 10**6), is_later=st.booleans())
     def restore(self, choice: int, is_later: bool) -> None:
-        """To what was saved; or, by the journal of the store that is there, to any later revision."""
+        """To what was saved; or, by the journal of the store that is there, to any later revision. Who was erased since
+        does not come back.
+        """
         self.check()
         names = sorted(self.saved)
         name = names[choice % len(names)]
@@ -297,7 +319,7 @@ class EngineHistory(RuleBasedStateMachine):
             options=self.options.store,
         )
         made = restore(request, watch)
-        assert made.revision == revision
+        assert made.restored_revision == revision
         assert made.kept is not None
         shutil.rmtree(made.kept)
         self.model = deepcopy(self.models[revision])
@@ -305,8 +327,27 @@ class EngineHistory(RuleBasedStateMachine):
         self.saved = {one: at for one, at in self.saved.items() if at <= revision}
         self.models = {at: model for at, model in self.models.items() if at <= revision}
         self.engine = Engine.open(self.path, self.options)
+        self.erase_from_model(revision, made.revision)
+        self.erased_at = max(self.erased_at, made.revision) if made.erased_again else self.erased_at
         self.model.pass_time(self.now_us)
         self.check()
+
+    def erase_from_model(self, restored_revision: int, revision: int) -> None:
+        """Take those out of the model who were erased after the revision that was restored."""
+        for erasure in self.erasures:
+            if erasure.revision <= restored_revision:
+                continue
+            erasure.revision = revision
+            if erasure.identity_id in self.model.people:
+                self.model.forget(erasure.identity_id)
+            for face in erasure.faces & self.model.owners.keys():
+                self.model.forget_face(face)
+            for face in erasure.former_faces & self.model.owners.keys():
+                # Whether the erasure had found them when the store was restored is not known here.
+                try:
+                    self.engine.faces.get(GALLERY, face_name(face))
+                except NotFound:
+                    self.model.forget_face(face)
 
     @rule(share=st.integers(2, 6))
     def delete_many(self, share: int) -> None:

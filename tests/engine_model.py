@@ -24,11 +24,14 @@ class Person:
 
 @dataclass
 class Model:
-    """What the store must show: people by id, the owner of each face by its number, and when those expire that do."""
+    """What the store must show: people by id, the owner of each face by its number, and when those expire that do; and
+    whose the faces were last that are gone.
+    """
 
     people: dict[str, Person]
     owners: dict[int, str]
     expire_times_us: dict[int, int] = field(default_factory=dict)
+    last_owners: dict[int, str] = field(default_factory=dict)
 
     def pass_time(self, now_us: int) -> None:
         """Forget what has expired."""
@@ -45,7 +48,7 @@ class Model:
         del self.people[identity_id]
 
     def forget_face(self, face: int) -> None:
-        del self.owners[face]
+        self.last_owners[face] = self.owners.pop(face)
         self.expire_times_us.pop(face, None)
 
     def faces_of(self, identity_id: str) -> list[int]:

@@ -13,7 +13,8 @@ from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.translation import erasure_info, erasure_of
 from mien_server.engine.types import OperationKind, OperationState
 from mien_server.errors import MienError, Unavailable
-from mien_server.storage import ErasureRun, Store, is_pending
+from mien_server.records.store_pb2 import OperationRecord
+from mien_server.storage import ErasureRun, PutOperation, Store, is_pending
 
 __all__ = ["Eraser"]
 
@@ -102,6 +103,7 @@ class Eraser:
                     return
                 self._is_wanted = False
             try:
+                self._keep_operations()
                 self._log.adopt_kept(OperationKind.ERASE)
                 # A snapshot that reads while bytes are overwritten would hold some of both.
                 with self._snapshots.none_running():
@@ -118,6 +120,22 @@ class Eraser:
                 with self._wake:
                     self._wake.wait_for(lambda: self._is_closing, RETRY_AFTER_S)
                     self._is_wanted = True
+
+    def _keep_operations(self) -> None:
+        """Have an operation report each erasure: a restore that carries one over makes none."""
+        with self._store.view() as view:
+            pending = [one for one in view.erasures() if is_pending(one) and view.operation(one.operation) is None]
+        for one in pending:
+            operation = OperationRecord(
+                name=one.operation,
+                kind=OperationKind.ERASE,
+                gallery_number=one.gallery_number,
+                gallery_name=one.gallery_name,
+                state=OperationState.PENDING,
+                stage="waiting",
+                create_time_us=now_us(),
+            )
+            self._store.write(PutOperation(record=operation), is_internal=True)
 
     def _finish_done(self) -> None:
         """End the operations of erasures that are done, also of those whose end a crash has cut off."""

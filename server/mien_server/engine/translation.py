@@ -240,12 +240,13 @@ def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int) 
     """An erasure as it stands at a time."""
     state = ErasureStateKind(record.state)
     is_done = state is ErasureStateKind.DONE
+    since_us = record.restore_time_us or record.create_time_us
     return ErasureInfo(
         name=record.name,
         gallery=record.gallery_name,
         state=state,
         operation=record.operation,
         create_time_us=record.create_time_us,
-        is_overdue=not is_done and time_us - record.create_time_us > within_us,
+        is_overdue=not is_done and time_us - since_us > within_us,
         receipt=record.receipt if is_done else None,
     )

@@ -407,7 +407,7 @@ class EnrollRowsOutcomeRecord(_message.Message):
     def __init__(self, face_ids: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[_Union[EnrolledFace, _Mapping]]] = ..., enrolled_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ...) -> None: ...
 
 class ErasureRecord(_message.Message):
-    __slots__ = ("name", "state", "operation", "gallery_number", "gallery_name", "create_time_us", "identity_hash", "revision", "face_count", "ordinals", "mask", "masked_work", "journal_entry_count", "request_count", "receipt")
+    __slots__ = ("name", "state", "operation", "gallery_number", "gallery_name", "create_time_us", "identity_hash", "revision", "face_count", "ordinals", "mask", "masked_work", "journal_entry_count", "request_count", "receipt", "restore_time_us", "earlier_receipts", "earlier_snapshots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
@@ -423,6 +423,9 @@ class ErasureRecord(_message.Message):
     JOURNAL_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    RESTORE_TIME_US_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
+    EARLIER_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     name: str
     state: int
     operation: str
@@ -438,7 +441,10 @@ class ErasureRecord(_message.Message):
     journal_entry_count: int
     request_count: int
     receipt: ErasureReceiptRecord
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ...) -> None: ...
+    restore_time_us: int
+    earlier_receipts: _containers.RepeatedCompositeFieldContainer[ErasureReceiptRecord]
+    earlier_snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshotRecord]
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ..., restore_time_us: _Optional[int] = ..., earlier_receipts: _Optional[_Iterable[_Union[ErasureReceiptRecord, _Mapping]]] = ..., earlier_snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ...) -> None: ...
 
 class ErasureWork(_message.Message):
     __slots__ = ("identity_number", "identity_id", "face_ids", "texts", "vector_parts", "create_times_us")

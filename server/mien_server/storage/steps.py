@@ -28,6 +28,7 @@ RESTORE_STEPS = (
     "restore.begun",
     "restore.copied",
     "restore.replayed",
+    "restore.erased",
     "restore.checked",
     "restore.exchanged",
     "restore.kept",

@@ -9,7 +9,7 @@ from typing import Any
 from mien_index_tools.cli import exits
 from mien_index_tools.cli.commands.snapshot import place_and_name
 from mien_index_tools.cli.output import Output, counted
-from mien_server.storage.backup import RestoreRequest, restore
+from mien_server.storage.backup import Restored, RestoreRequest, restore
 
 __all__ = ["add_restore"]
 
@@ -19,6 +19,7 @@ examples:
   mien-index restore s3://backups/mien/20261125T161500000000Z-r1200-0123abcd people
   mien-index restore SNAPSHOT people --to-revision 1234     replays the journal of the store in `people`
   mien-index restore SNAPSHOT people --to-revision 1234 --journal LATER_SNAPSHOT
+  mien-index restore SNAPSHOT copy --erasures people        without whoever was erased in `people` since
 """
 
 
@@ -28,7 +29,8 @@ def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
         "restore",
         help="make a store out of a snapshot",
         description="Copies and verifies the snapshot beside STORE, checks the store made of it, and puts it in place. "
-        "A store that is there is kept under another name.",
+        "A store that is there is kept under another name. Who was erased since the snapshot is erased again, as far "
+        "as the store that is there, the journal, or what --erasures names knows of it.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -43,6 +45,13 @@ def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
         metavar="STORE_OR_SNAPSHOT",
         help="where the journal and the newer vectors are read; default: the store in STORE",
     )
+    parser.add_argument(
+        "--erasures",
+        action="append",
+        default=[],
+        metavar="STORE_OR_SNAPSHOT",
+        help="a later state of the store that knows who was erased since; may be given again",
+    )
     parser.set_defaults(run=_run)
 
 
@@ -50,23 +59,61 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.journal and arguments.to_revision is None:
         raise exits.UsageFailure("--journal goes with --to-revision R")
     place, name = place_and_name(arguments.snapshot)
-    request = RestoreRequest(place, name, arguments.store, arguments.to_revision, arguments.journal)
+    request = RestoreRequest(
+        place, name, arguments.store, arguments.to_revision, arguments.journal, erasures=tuple(arguments.erasures)
+    )
     with output.progress("Restoring") as watch:
         restored = restore(request, watch)
     document = {
         "store": restored.target,
         "revision": restored.revision,
+        "restored_revision": restored.restored_revision,
         "snapshot_revision": restored.manifest.revision,
         "replayed_revisions": restored.replayed_count,
+        "erased_again": restored.erased_again,
+        "erasures_known": [{"from": where, "to_revision": revision} for where, revision in restored.erasures_known],
+        "erasures_unread": restored.erasures_unread,
         "kept": restored.kept,
         "duration_s": restored.duration_s,
     }
     output.document(document)
     replayed = f", {counted(restored.replayed_count, 'revision')} of it replayed" if restored.replayed_count else ""
     output.say(
-        f"{restored.target} is at revision {restored.revision}{replayed}; verified and checked in "
+        f"{restored.target} is at revision {restored.restored_revision}{replayed}; verified and checked in "
         f"{restored.duration_s:.1f} s."
     )
+    _say_erasures(restored, output)
     if restored.kept is not None:
         output.say(f"The store that was there is now {restored.kept}; remove it when you need it no more.")
     return exits.DONE
+
+
+def _say_erasures(restored: Restored, output: Output) -> None:
+    snapshot_revision = restored.manifest.revision
+    for where, revision in restored.erasures_known:
+        output.say(f"Erasures are known up to revision {revision}, from {where}.")
+    if restored.erased_again:
+        erasures = counted(len(restored.erased_again), "erasure")
+        faces = counted(sum(one.face_count for one in restored.erased_again), "face")
+        output.say(
+            f"{erasures} since revision {snapshot_revision} would have been undone: {faces} deleted again"
+            f"{_at_revision(restored)}. What files still hold is removed when a server opens the store; receipts tell:"
+        )
+        for one in restored.erased_again:
+            output.say(f"  {one.erasure}, gallery {one.gallery}: {counted(one.face_count, 'face')}")
+    elif restored.erasures_known:
+        output.say(f"Nobody who was erased since revision {snapshot_revision} came back.")
+    for why in restored.erasures_unread:
+        output.note(f"No erasures could be taken from there: {why}", style="yellow")
+    if not restored.erasures_known:
+        output.note(
+            f"Who was erased after revision {snapshot_revision} is not known here, and may be in {restored.target} "
+            "again. If anybody was, restore again with --erasures STORE_OR_SNAPSHOT, naming a later state of the "
+            "store, or erase them again.",
+            style="yellow",
+        )
+
+
+def _at_revision(restored: Restored) -> str:
+    count = restored.revision - restored.restored_revision
+    return f", which makes it revision {restored.revision}" if count else ""

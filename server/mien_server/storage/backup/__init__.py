@@ -5,6 +5,7 @@ of the index, and a manifest with the SHA-256 of each. Only `places` knows folde
 imports fsspec. Nothing here may import the index: whoever takes a snapshot says which files of it to take along.
 """
 
+from mien_server.storage.backup.erasing_again import ErasedAgain
 from mien_server.storage.backup.listing import SnapshotInfo, list_snapshots, remove_snapshot
 from mien_server.storage.backup.manifest import SnapshotManifest, check_snapshot_name, name_suffix, snapshot_named
 from mien_server.storage.backup.places import Place, canonical_uri, open_place
@@ -13,6 +14,7 @@ from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, ta
 from mien_server.storage.backup.verifying import SnapshotVerified, verify_snapshot
 
 __all__ = [
+    "ErasedAgain",
     "GenerationFiles",
     "Place",
     "RestoreRequest",

@@ -1,7 +1,8 @@
 """Making a store out of a snapshot: beside the place where it is to stand, verified, and only then moved there.
 
 Nothing is taken away: a store that stood there is kept under another name. A restore that was cut off leaves a folder
-that the next one removes; the one before it is as it was.
+that the next one removes; the one before it is as it was. Who was erased since the snapshot does not come back, as far
+as the store in place, or what else is given, tells of it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,9 +20,12 @@ import lmdb
 import numpy as np
 
 from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
+from mien_server.records.store_pb2 import SnapshotRecord
 from mien_server.storage import keys
+from mien_server.storage.backup.erasing_again import ErasedAgain, erase_again
 from mien_server.storage.backup.exchanging import put_in_place
 from mien_server.storage.backup.history import History, open_snapshot_history, open_store_history, reach_of
+from mien_server.storage.backup.known_erasures import ErasureSource, KnownErasures, gather_erasures, snapshot_at
 from mien_server.storage.backup.manifest import (
     CHECKSUM_FILE_NAME,
     META_FILE_NAME,
@@ -32,7 +36,7 @@ from mien_server.storage.backup.manifest import (
     require_format,
     snapshot_named,
 )
-from mien_server.storage.backup.places import Place, open_place
+from mien_server.storage.backup.places import Place
 from mien_server.storage.backup.vectors import part_path, part_ranges
 from mien_server.storage.backup.verifying import verified_blocks
 from mien_server.storage.checksums import row_checksums
@@ -71,6 +75,8 @@ class RestoreRequest:
         target: the store's folder; a store that is there is kept under another name.
         to_revision: a later revision than the snapshot's, made by replaying the journal; None: the snapshot's own.
         journal: a store's folder or a snapshot to replay from; "": the store in `target`.
+        erasures: folders of stores, and snapshots, that know who was erased since; what is in `target` and `journal`
+            does too.
     """
 
     place: Place
@@ -79,6 +85,7 @@ class RestoreRequest:
     to_revision: int | None = None
     journal: str = ""
     options: StoreOptions = field(default_factory=StoreOptions)
+    erasures: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,15 +93,24 @@ class Restored:
     """A store that was restored.
 
     Attributes:
+        restored_revision: what was asked for.
+        revision: that, or a later one where people were erased again.
         replayed_count: revisions made by replaying.
         kept: where the store that was there is now.
+        erased_again: erasures since, that found somebody or something of them.
+        erasures_known: who told of erasures, and up to which revision.
+        erasures_unread: who might have told of others, and why they did not.
     """
 
     manifest: SnapshotManifest
     target: Path
+    restored_revision: int
     revision: int
     replayed_count: int
     kept: Path | None
+    erased_again: tuple[ErasedAgain, ...]
+    erasures_known: tuple[tuple[str, int], ...]
+    erasures_unread: tuple[str, ...]
     duration_s: float
 
 
@@ -114,13 +130,17 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
     target = request.target.absolute()
     target = target.resolve() if target.exists() else target
     with ExitStack() as opened, _explained(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
         is_store = _is_store(target)
+        _require_journal(request, manifest, target, is_store=is_store)
+        target.parent.mkdir(parents=True, exist_ok=True)
         if is_store:
             opened.callback(StoreLock(Layout(target).lock_file).release)
         work = _work_folder(target)
         opened.callback(shutil.rmtree, work, ignore_errors=True)
         reached("restore.begun")
+        known = gather_erasures(
+            request.place, manifest, _sources(request, target, is_store=is_store), work / "erasures"
+        )
         making = _Making(request, manifest, Layout(work), watch)
         making.copy()
         reached("restore.copied")
@@ -131,10 +151,23 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
                 with _history(request, target, work, is_locked=is_store) as history:
                     replayed_count = making.replay(environment, handles, history, request.to_revision)
         reached("restore.replayed")
+        making.erase(known.known)
+        reached("restore.erased")
         revision = making.check()
         reached("restore.checked")
         kept = put_in_place(work, target, is_replacing=is_store)
-    return Restored(manifest, target, revision, replayed_count, kept, time.monotonic() - started_s)
+    return Restored(
+        manifest,
+        target,
+        manifest.revision + replayed_count,
+        revision,
+        replayed_count,
+        kept,
+        making.erased_again,
+        tuple((one.where, one.revision) for one in known.known),
+        known.unread,
+        time.monotonic() - started_s,
+    )
 
 
 @contextmanager
@@ -166,6 +199,31 @@ def _is_store(target: Path) -> bool:
     return False
 
 
+def _require_journal(request: RestoreRequest, manifest: SnapshotManifest, target: Path, *, is_store: bool) -> None:
+    is_replayed = request.to_revision not in {None, manifest.revision}
+    if is_replayed and not request.journal and not is_store:
+        raise PreconditionFailed(
+            f"{target}: there is no store to replay revisions {manifest.revision} to {request.to_revision} from; name "
+            "one, or a later snapshot, as the journal",
+            reason="JOURNAL_NEEDED",
+        )
+
+
+def _sources(request: RestoreRequest, target: Path, *, is_store: bool) -> list[ErasureSource]:
+    """Who may tell of erasures, each once."""
+    found = {str(target): ErasureSource(str(target), is_locked=True)} if is_store else {}
+    if request.journal:
+        found.setdefault(_canonical(request.journal), ErasureSource(request.journal))
+    for where in request.erasures:
+        key = _canonical(where)
+        found[key] = ErasureSource(where, is_asked_for=True, is_locked=key in found and found[key].is_locked)
+    return list(found.values())
+
+
+def _canonical(where: str) -> str:
+    return where if "://" in where else str(Path(where).absolute().resolve())
+
+
 def _work_folder(target: Path) -> Path:
     """An empty folder beside the target, on the same disk; what an earlier restore left there is removed."""
     work = target.with_name(f".{target.name}.restoring")
@@ -179,9 +237,9 @@ def _work_folder(target: Path) -> Path:
 @contextmanager
 def _history(request: RestoreRequest, target: Path, work: Path, *, is_locked: bool) -> Iterator[History]:
     where = request.journal or str(target)
-    uri, _, name = where.rstrip("/").rpartition("/")
-    if "://" in where or (Path(where) / CHECKSUM_FILE_NAME).is_file():
-        with open_snapshot_history(open_place(uri or "."), name, work / "journal", request.options) as history:
+    if found := snapshot_at(where):
+        place, name = found
+        with open_snapshot_history(place, name, work / "journal", request.options) as history:
             yield history
         return
     path = Path(where).absolute().resolve()
@@ -206,6 +264,7 @@ class _Making:
         self._watch = watch
         self._files = {file.path: file for file in manifest.files}
         self._done_bytes = 0
+        self.erased_again: tuple[ErasedAgain, ...] = ()
 
     def copy(self) -> None:
         """Copy everything but the vectors."""
@@ -320,6 +379,21 @@ class _Making:
                 added.write(raw)
             added.flush()
             _sync(added.fileno())
+
+    def erase(self, known: Sequence[KnownErasures]) -> None:
+        """Take out who was erased since."""
+        manifest = self._manifest
+        taken = SnapshotRecord(
+            name=manifest.name,
+            destination=self._place.uri,
+            revision=manifest.revision,
+            time_us=manifest.time_us,
+            size_bytes=manifest.size_bytes,
+            file_count=len(manifest.files),
+        )
+        self._watch(1.0, "erasing who was erased since")
+        with Store.open(self._layout.root, self._options) as store:
+            self.erased_again = tuple(erase_again(store, known, taken))
 
     def check(self) -> int:
         """Open the store as a server would and hold everything in it against everything else; gives its revision.

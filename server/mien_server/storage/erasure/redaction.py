@@ -289,7 +289,7 @@ def names(outcome: bytes, one: Erased) -> bool:
 
     One too many is forgotten rather than one too few.
     """
-    if repr(one.identity_id).encode() in outcome:
+    if one.identity_id and repr(one.identity_id).encode() in outcome:
         return True
     return any(_is_named(kind, outcome, one) for kind in _OUTCOMES)
 

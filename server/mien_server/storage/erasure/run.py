@@ -333,6 +333,9 @@ class ErasureRun:
             secret = view.records.erasure_secret()
             # Until the files are overwritten a snapshot of any revision holds what they do; meanwhile none is taken.
             held = view.records.snapshots_until(self._begun_revision)
+            there = {one.name for one in view.records.snapshots()} - {one.name for one in held}
+        held += [one for one in record.earlier_snapshots if one.name in there]
+        held.sort(key=lambda one: one.name)
         assert secret is not None
         receipt = ErasureReceiptRecord(
             erasure=record.name,
@@ -419,7 +422,7 @@ def _case(record: ErasureRecord) -> _Case:
 
 def _wanted(work: ErasureWork) -> set[bytes]:
     """Everything that is to be found nowhere."""
-    return {work.identity_id.encode(), *work.texts, *work.vector_parts}
+    return {work.identity_id.encode(), *work.texts, *work.vector_parts} - {b""}
 
 
 def _is_of(texts: set[bytes], database: Database, key: bytes) -> bool:

@@ -40,9 +40,7 @@ def check_receipt(store: Store, receipt: ErasureReceiptRecord, identity_id: str)
             return [ReceiptCheck("seal", passed=False, detail="not sealed by this store, or changed since")]
         checks = [ReceiptCheck("seal", passed=True, detail="made by this store, and unchanged")]
         record = view.erasure(receipt.erasure)
-        is_kept = record is not None and record.state == ErasureState.DONE and record.receipt == receipt
-        said = "the store keeps the same receipt" if is_kept else "the store keeps no such receipt"
-        checks.append(ReceiptCheck("record", is_kept, said))
+        checks.append(_check_record(record, receipt))
         if record is not None:
             checks.append(_check_vectors(view, record))
         if not identity_id:
@@ -53,6 +51,19 @@ def check_receipt(store: Store, receipt: ErasureReceiptRecord, identity_id: str)
         checks.append(_check_absence(view, receipt, identity_id))
     checks += _search(store, identity_id)
     return checks
+
+
+def _check_record(record: ErasureRecord | None, receipt: ErasureReceiptRecord) -> ReceiptCheck:
+    kept = [] if record is None else [record.receipt, *record.earlier_receipts]
+    if record is None or receipt not in kept:
+        return ReceiptCheck("record", passed=False, detail="the store keeps no such receipt")
+    if record.state != ErasureState.DONE:
+        said = "the store was restored to a time before, and what came back is not erased yet"
+        return ReceiptCheck("record", passed=False, detail=said)
+    said = "the store keeps the same receipt"
+    if receipt != record.receipt:
+        said += "; it was restored to a time before since, and what came back was erased"
+    return ReceiptCheck("record", passed=True, detail=said)
 
 
 def _check_vectors(view: StoreView, record: ErasureRecord) -> ReceiptCheck:

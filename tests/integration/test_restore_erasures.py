@@ -1,0 +1,327 @@
+"""A restore does not undo erasures: nobody finds who was erased, and no file holds them once a server has run."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mien_server.engine import Engine, erasures
+from mien_server.engine.types import ErasureInfo, ErasureStateKind, OperationState
+from mien_server.errors import MienError, NotFound, PreconditionFailed
+from mien_server.storage import Store, check_receipt
+from mien_server.storage.backup import Restored, RestoreRequest, open_place, restore
+from mien_server.storage.commands import erase_faces
+from mien_server.storage.vector_file import VECTORS_OFFSET
+from tests.erasure_support import (
+    DIMENSION,
+    FACES_EACH,
+    GALLERY,
+    NEVER,
+    OPTIONS,
+    batch,
+    create,
+    enroll,
+    erase,
+    face_id,
+    history,
+    identity_id,
+    nearest_person,
+    patterns,
+    store_agrees,
+    traces,
+)
+from tests.snapshot_support import unwatched
+
+PEOPLE = 12
+PERSON, NEIGHBOR = 5, 6
+EVERY_FACE = (*range(FACES_EACH), 100, 101)
+WAIT_S = 60.0
+
+
+def opened(store: Path, place: Path) -> Engine:
+    return Engine.open(store, replace(OPTIONS, snapshot_destinations=(str(place),)))
+
+
+def snapshot(engine: Engine) -> str:
+    done = engine.operations.wait(engine.operations.create_snapshot("").name, WAIT_S, NEVER)
+    assert done.state is OperationState.SUCCEEDED, done.error
+    assert done.result_snapshot is not None
+    return done.result_snapshot.name
+
+
+def restored(
+    place: Path,
+    name: str,
+    target: Path,
+    to_revision: int | None = None,
+    *,
+    journal: str = "",
+    sources: Iterable[Path] = (),
+) -> Restored:
+    known = tuple(map(str, sources))
+    return restore(
+        RestoreRequest(open_place(str(place)), name, target, to_revision, journal, OPTIONS.store, known), unwatched
+    )
+
+
+def people(store: Path) -> set[str]:
+    """Who is in a store, as it lies there."""
+    with Store.open(store, OPTIONS.store) as one, one.view() as view:
+        gallery = view.gallery(GALLERY)
+        return {identity_id for identity_id, _ in gallery.identities("", 1000)}
+
+
+def ended(engine: Engine) -> list[ErasureInfo]:
+    """Every erasure, once none is pending."""
+    end_s = time.monotonic() + WAIT_S
+    while engine.erasures.list("", "", 100, pending_only=True).erasures:
+        assert time.monotonic() < end_s, engine.degraded_reasons()
+        time.sleep(0.05)
+    return list(engine.erasures.list("", "", 100).erasures)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    return tmp_path / "snapshots"
+
+
+def erased_after_a_snapshot(store: Path, place: Path) -> tuple[str, ErasureInfo]:
+    """A store whose snapshot holds somebody who was erased since; with the snapshot's name."""
+    with opened(store, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        history(engine, PERSON, NEIGHBOR)
+        name = snapshot(engine)
+        return name, erase(engine, PERSON)
+
+
+def check_nothing_is_left(store: Path, erasure: ErasureInfo) -> ErasureInfo:
+    """A server that runs on the store carries the erasure to its end; gives it."""
+    with Engine.open(store, OPTIONS) as engine:
+        (again,) = [one for one in ended(engine) if one.name == erasure.name]
+        assert again.state is ErasureStateKind.DONE
+        assert again.receipt is not None
+        assert engine.operations.wait(again.operation, WAIT_S, NEVER).state is OperationState.SUCCEEDED
+        assert traces(store, patterns(PERSON, EVERY_FACE)) == []
+        assert nearest_person(engine, PERSON) != identity_id(PERSON)
+        assert nearest_person(engine, NEIGHBOR) == identity_id(NEIGHBOR)
+        assert erasure.receipt is not None
+        for receipt in (again.receipt, erasure.receipt):
+            checks = engine.erasures.verify(receipt, identity_id(PERSON))
+            assert all(check.passed for check in checks), checks
+    store_agrees(store)
+    return again
+
+
+def test_a_restore_in_place_does_not_bring_back_who_was_erased(store_path: Path, place: Path) -> None:
+    """They are not in the store that is put in place, and after a server ran no byte of them is; the receipt of the
+    first erasure still holds, and the new one names the snapshot that holds them.
+    """
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    made = restored(place, name, store_path)
+    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, FACES_EACH + 1)]
+    assert made.erasures_known == ((str(store_path), made.erasures_known[0][1]),)
+    assert made.revision > made.restored_revision == made.manifest.revision
+    assert people(store_path) == {identity_id(person) for person in range(PEOPLE) if person != PERSON}
+    again = check_nothing_is_left(store_path, erasure)
+    assert again.receipt is not None
+    assert [one.name for one in again.receipt.snapshots] == [name]
+    assert again.receipt.row_count >= FACES_EACH + 1
+
+
+def test_a_receipt_does_not_hold_before_what_came_back_is_erased(store_path: Path, place: Path) -> None:
+    """Until the server has overwritten what the restore brought back, the receipt that was made before is not true."""
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    restored(place, name, store_path)
+    assert erasure.receipt is not None
+    with Store.open(store_path, OPTIONS.store) as store:
+        checks = {check.name: check.passed for check in check_receipt(store, erasure.receipt, "")}
+    assert checks == {"seal": True, "record": False, "vectors": False}
+
+
+def test_a_store_without_its_place_takes_erasures_from_whoever_knows(
+    store_path: Path, place: Path, tmp_path: Path
+) -> None:
+    """To another folder: by `erasures` that names store or later snapshot, or by the newest snapshot beside; where
+    nobody knows, the person is there, and that is said.
+    """
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    others = tmp_path / "others"
+    shutil.copytree(place, others)
+    alone = restored(place, name, tmp_path / "alone")
+    assert (alone.erasures_known, alone.erased_again) == ((), ())
+    assert identity_id(PERSON) in people(tmp_path / "alone")
+    made = restored(place, name, tmp_path / "by-store", sources=[store_path])
+    assert [one.erasure for one in made.erased_again] == [erasure.name]
+    check_nothing_is_left(tmp_path / "by-store", erasure)
+    with opened(store_path, place) as engine:
+        later = snapshot(engine)
+    for target, known in (("by-snapshot", [place / later]), ("by-itself", [])):
+        made = restored(others if known else place, name, tmp_path / target, sources=known)
+        assert [one.erasure for one in made.erased_again] == [erasure.name], target
+        assert identity_id(PERSON) not in people(tmp_path / target)
+    with pytest.raises(PreconditionFailed) as refused:
+        restored(place, name, tmp_path / "nowhere", sources=[tmp_path / "absent"])
+    assert refused.value.reason == "NOT_A_STORE"
+    with Store.open(tmp_path / "stranger", OPTIONS.store):
+        pass
+    with pytest.raises(PreconditionFailed) as refused:
+        restored(place, name, tmp_path / "nowhere", sources=[tmp_path / "stranger"])
+    assert refused.value.reason == "ERASURES_OF_ANOTHER_STORE"
+    assert not (tmp_path / "nowhere").exists()
+
+
+@pytest.mark.parametrize("is_enrolled_again", [False, True])
+def test_replaying_past_an_erasure_leaves_no_trace_either(
+    is_enrolled_again: bool, store_path: Path, place: Path
+) -> None:
+    """A snapshot of before the erasure and the journal of after it make a store without them, in which records and
+    vectors of the snapshot still hold them: until a server has run. Who was enrolled under the id since stays.
+    """
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    with Engine.open(store_path, OPTIONS) as engine:
+        engine.enrollment.enroll(batch(PERSON if is_enrolled_again else PEOPLE), NEVER)
+        revision = engine.server_info().revision
+    made = restored(place, name, store_path, revision)
+    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, 0)]
+    assert made.revision == made.restored_revision == revision
+    assert (identity_id(PERSON) in people(store_path)) == is_enrolled_again
+    if not is_enrolled_again:
+        assert traces(store_path, patterns(PERSON, EVERY_FACE))
+        check_nothing_is_left(store_path, erasure)
+        return
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        assert engine.identities.get(GALLERY, identity_id(PERSON))[0].face_count == FACES_EACH
+        assert nearest_person(engine, PERSON) == identity_id(PERSON)
+        old = [100, 101]
+        assert traces(store_path, [face_id(PERSON, face).encode() for face in old]) == []
+    store_agrees(store_path)
+
+
+def test_a_face_that_was_given_to_the_erased_person_later_does_not_come_back(store_path: Path, place: Path) -> None:
+    """At the snapshot it is another's; that one stays, without the face."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        name = snapshot(engine)
+        engine.faces.move(GALLERY, [face_id(NEIGHBOR, 0)], identity_id(PERSON))
+        erase(engine, PERSON)
+    made = restored(place, name, store_path)
+    assert [one.face_count for one in made.erased_again] == [FACES_EACH + 1]
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        assert engine.identities.get(GALLERY, identity_id(NEIGHBOR))[0].face_count == FACES_EACH - 1
+        assert traces(store_path, [face_id(NEIGHBOR, 0).encode()]) == []
+        with pytest.raises(NotFound):
+            engine.faces.get(GALLERY, face_id(NEIGHBOR, 0))
+    store_agrees(store_path)
+
+
+def test_restoring_again_and_again_never_brings_anybody_back(store_path: Path, place: Path) -> None:
+    """Whatever snapshot of whichever history follows which: an erasure that any of the stores in place saw holds."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        first = snapshot(engine)
+        erase(engine, 0)
+        enroll(engine, [PEOPLE])
+        second = snapshot(engine)
+        erase(engine, 1)
+    gone = {0, 1}
+    for step, name in enumerate((first, second, first, second), start=2):
+        restored(place, name, store_path)
+        there = people(store_path)
+        assert not there & {identity_id(person) for person in gone}, step
+        with opened(store_path, place) as engine:
+            ended(engine)
+            erase(engine, step)
+        gone.add(step)
+    with Engine.open(store_path, OPTIONS) as engine:
+        infos = ended(engine)
+        assert len(infos) == len(gone)
+        for info in infos:
+            assert info.receipt is not None
+            assert all(check.passed for check in engine.erasures.verify(info.receipt))
+    assert traces(store_path, [one for person in gone for one in patterns(person)]) == []
+    store_agrees(store_path)
+
+
+def test_a_store_in_place_that_is_damaged_still_tells_who_was_erased(store_path: Path, place: Path) -> None:
+    """The reason for many a restore is that the store does not open: its erasures are read around the damage, and where
+    nothing can be read that is said.
+    """
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    records = store_path / "meta" / "data.mdb"
+    raw = bytearray(records.read_bytes())
+    place_of_faces = raw.rindex(identity_id(NEIGHBOR).encode())
+    page = place_of_faces // 4096 * 4096
+    raw[page : page + 64] = b"\xff" * 64
+    records.write_bytes(raw)
+    with pytest.raises(MienError):
+        Store.open(store_path, OPTIONS.store)
+    made = restored(place, name, store_path)
+    assert [one.erasure for one in made.erased_again] == [erasure.name]
+    assert "damaged" in made.erasures_unread[0]
+    check_nothing_is_left(store_path, erasure)
+    records.write_bytes(b"\xff" * len(raw))
+    blind = restored(place, name, store_path)
+    assert (blind.erasures_known, len(blind.erasures_unread)) == ((), 1)
+
+
+def test_a_person_whose_deletion_a_snapshot_holds_half_is_not_found(
+    store_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The restore goes on with the deletion before the store is in place."""
+    monkeypatch.setattr(erase_faces, "ERASED_FACES_MAX", 1)
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        with monkeypatch.context() as patched:
+            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
+            patched.setattr(erasures.Erasures, "_delete_rest", lambda *_: 0)
+            engine.erasures.erase(GALLERY, identity_id(PERSON))
+        name = snapshot(engine)
+    restored(place, name, store_path)
+    assert identity_id(PERSON) not in people(store_path)
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        assert traces(store_path, patterns(PERSON)) == []
+
+
+def test_who_was_erased_in_another_history_is_told_by_the_time(store_path: Path, place: Path, tmp_path: Path) -> None:
+    """A store that was restored and went another way has other rows: its erasures hold for whoever was enrolled before
+    them, and nobody else loses a face.
+    """
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(3))
+        first = snapshot(engine)
+        enroll(engine, range(3, 6))
+        second = snapshot(engine)
+    other = tmp_path / "other"
+    restored(place, first, other)
+    with Engine.open(other, OPTIONS) as engine:
+        enroll(engine, [7, 8, 9])
+        for person in (1, 7, 4):
+            if person == 4:
+                enroll(engine, [4])
+            erase(engine, person)
+    made = restored(place, second, store_path, sources=[other])
+    assert sum(one.face_count for one in made.erased_again) == 2 * FACES_EACH
+    assert people(store_path) == {identity_id(person) for person in (0, 2, 3, 5)}
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        for person in (0, 2, 3, 5):
+            assert engine.identities.get(GALLERY, identity_id(person))[0].face_count == FACES_EACH
+            assert nearest_person(engine, person) == identity_id(person)
+    store_agrees(store_path)
+    with (store_path / "vectors" / "00000001" / "rows.vec").open("rb") as file:
+        file.seek(VECTORS_OFFSET)
+        zeros = [not any(file.read(DIMENSION * 4)) for _ in range(6 * FACES_EACH)]
+    assert [row // FACES_EACH for row, is_zero in enumerate(zeros) if is_zero] == [1] * FACES_EACH + [4] * FACES_EACH
