@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,7 +120,7 @@ def test_an_identity_is_erased_over_grpc(running: ServerProcess, client: Client)
 def test_the_command_erases_lists_and_verifies(running: ServerProcess, mien: Run, tmp_path: Path) -> None:
     """A receipt is written to a file; it holds; one that was changed in the file does not."""
     kept = tmp_path / "receipt.json"
-    code, erased = mien("erase", identity_id(5), "--gallery", GALLERY, "--receipt", kept)
+    code, erased = mien("erase", identity_id(5), "--gallery", GALLERY, "--receipt", kept, "--yes")
     assert code == exits.DONE
     assert erased["receipt"]["scan"]["found_count"] == 0
     assert traces(running.data, wanted(5)) == []
@@ -144,18 +148,80 @@ def test_the_command_erases_lists_and_verifies(running: ServerProcess, mien: Run
     assert (code, checked["is_valid"]) == (exits.NOT_ALL, False)
     kept.write_text("{}", encoding="utf-8")
     assert mien("verify-receipt", kept)[0] == exits.USAGE
-    code, refused = mien("erase", identity_id(5), "--gallery", GALLERY)
+    code, refused = mien("erase", identity_id(5), "--gallery", GALLERY, "--yes")
     assert (code, refused["error"]["reason"]) == (exits.REFUSED, "IDENTITY_NOT_FOUND")
+
+
+def to_the_gallery(running: ServerProcess) -> list[str]:
+    return ["--gallery", GALLERY, "--server", running.address]
+
+
+def erased_on_a_terminal(running: ServerProcess, person: int, answer: str) -> tuple[int, str]:
+    """Run `mien erase` on a terminal and answer its question; gives the exit code and what the terminal showed."""
+    terminal, end = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "mien_client.cli.main", "erase", identity_id(person), *to_the_gallery(running)],
+        stdin=end,
+        stdout=end,
+        stderr=end,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "COLUMNS": "200"},
+    ) as process:
+        os.close(end)
+        shown = b""
+        try:
+            while chunk := os.read(terminal, 4096):
+                shown += chunk
+                if b"[y/N]" in chunk:
+                    os.write(terminal, f"{answer}\n".encode())
+        except OSError:
+            # A terminal that nobody has open any more reads like this.
+            pass
+        finally:
+            os.close(terminal)
+        return process.wait(WAIT_S), shown.decode()
+
+
+def test_on_a_terminal_the_command_asks_first(running: ServerProcess, client: Client) -> None:
+    """The question names person and gallery; anything but a yes erases nobody."""
+    for answer in ("", "n", "what"):
+        code, shown = erased_on_a_terminal(running, 11, answer)
+        assert code == exits.NOT_ALL
+        assert "Erase pangolin-0011 (Name of Pangolin 0011) with 1 face from people, for good? [y/N]" in shown
+        assert "Nothing was erased." in shown
+    assert client.get_identity(GALLERY, identity_id(11)).face_count == 1
+    code, shown = erased_on_a_terminal(running, 11, "y")
+    assert (code, "Erased at revision" in shown) == (exits.DONE, True), shown
+    with pytest.raises(NotFound):
+        client.get_identity(GALLERY, identity_id(11))
+    code, shown = erased_on_a_terminal(running, 11, "y")
+    assert (code, "[y/N]" in shown) == (exits.REFUSED, False), "nobody is asked about somebody who is not there"
+
+
+def test_without_a_terminal_the_command_wants_a_yes_in_advance(client: Client, mien: Run, tmp_path: Path) -> None:
+    """A script that forgot --yes erases nobody; nor does one whose receipt could not be written."""
+    arguments = ("erase", identity_id(13), "-g", GALLERY)
+    code, refused = mien(*arguments)
+    assert (code, refused["error"]["code"]) == (exits.USAGE, "USAGE")
+    assert "--yes" in refused["error"]["message"]
+    there = tmp_path / "another.json"
+    there.write_text("{}")
+    for receipt in (there, tmp_path / "absent" / "receipt.json"):
+        code, refused = mien(*arguments, "--yes", "--receipt", receipt)
+        assert (code, "Nothing was erased" in refused["error"]["message"]) == (exits.USAGE, True)
+    assert there.read_text() == "{}"
+    assert client.get_identity(GALLERY, identity_id(13)).face_count == 1
 
 
 def test_the_command_tells_people(running: ServerProcess, capsys: pytest.CaptureFixture[str]) -> None:
     """Without --json there are sentences and a table."""
-    assert main(["erase", identity_id(7), "-g", GALLERY, "--server", running.address]) == exits.DONE
+    assert main(["erase", identity_id(7), "-g", GALLERY, "--yes", "--server", running.address]) == exits.DONE
     told = capsys.readouterr().out
     assert "Erased at revision" in told
     assert "0 found" in told
     assert main(["erasures", "--server", running.address]) == exits.DONE
     assert "DONE" in capsys.readouterr().out
+    assert main(["erasures", "--pending", "-g", GALLERY, "--server", running.address]) == exits.DONE
+    assert capsys.readouterr().out == f"No erasures of {GALLERY} are pending.\n"
 
 
 def test_the_log_names_nobody(running: ServerProcess, client: Client) -> None:

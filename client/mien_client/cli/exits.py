@@ -28,8 +28,9 @@ INTERRUPTED = 130
 
 EXIT_CODES = """\
 exit codes:
-  0    done (for `verify`: the same person)
-  1    done, but not everything: a file was refused or cannot be read (for `verify`: different people)
+  0    done (for `verify`: the same person; for `verify-receipt`: the receipt holds)
+  1    done, but not everything: a file was refused or cannot be read (for `verify`: different people; for
+       `verify-receipt`: the receipt does not hold; for `snapshot list`: one is damaged)
   2    the command line, or a file it names, is wrong
   3    no server answers, or it does not answer in time
   4    the server refused the request: no such gallery, a name that is taken, no face in the photograph, ...
@@ -61,6 +62,9 @@ _HINTS = {
     "GALLERY_NOT_EMPTY": "`mien gallery delete NAME --force` deletes the people in it too.",
     "IDENTITY_NOT_FOUND": "`mien list identities --gallery NAME` shows who is there.",
     "EMBEDDING_NOT_UNIT_NORM": "`mien search --normalize` divides each embedding by its norm.",
+    "SNAPSHOT_NAME_INVALID": "`mien snapshot list` shows which there are.",
+    "SNAPSHOT_NOT_FOUND": "`mien snapshot list` shows which there are.",
+    "ERASURE_NOT_FOUND": "`mien erasures` shows which there are.",
     "FACE_NOT_FOUND": "`mien list faces --gallery NAME` shows which are there.",
 }
 

@@ -58,6 +58,17 @@ class Output:
         """A sentence beside the result: on standard error, also with `--json`."""
         self._err.print(_safe(text), markup=False, highlight=False, soft_wrap=True, style=style)
 
+    @property
+    def can_ask(self) -> bool:
+        """Whether somebody is there to answer."""
+        return sys.stdin.isatty() and self._err.is_terminal
+
+    def is_agreed(self, question: str) -> bool:
+        """Ask for a yes on the terminal."""
+        sys.stderr.write(f"{_printable(question)} [y/N] ")
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
     def table(self, columns: Sequence[Column], rows: Iterable[Sequence[Cell]], title: str = "") -> None:
         """A table for people; as wide as it needs to be where no terminal shows it."""
         if self.is_json:

@@ -20,6 +20,7 @@ from mien_server.errors import MienError
 __all__ = ["main"]
 
 _SIGPIPE_EXIT = 141
+_INTERRUPTED = "interrupted; what was there is as it was, and the command can be run again"
 _COMMANDS: tuple[Callable[[argparse._SubParsersAction[Any]], None], ...] = (
     add_migrate,
     add_verify,
@@ -42,6 +43,12 @@ def build_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for add in _COMMANDS:
         add(commands)
+    for command in commands.choices.values():
+        command.allow_abbrev = False
+        # Before the command's name or after it; a default here would undo what was given before.
+        command.add_argument(
+            "--json", action="store_true", default=argparse.SUPPRESS, help="print one JSON document, for machines"
+        )
     return parser
 
 
@@ -59,17 +66,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MienError as error:
         output.document({"error": {"reason": error.reason, "message": error.message}})
         output.note(f"mien-index: {error.message}", style="red")
+        if hint := exits.hint(error):
+            output.note(hint)
         return exits.exit_code(error)
     except exits.UsageFailure as error:
         output.document({"error": {"reason": "USAGE", "message": str(error)}})
         output.note(f"mien-index: {error}", style="red")
         return exits.USAGE
     except KeyboardInterrupt:
+        output.document({"error": {"reason": "INTERRUPTED", "message": _INTERRUPTED}})
+        output.note(f"mien-index: {_INTERRUPTED}")
         return exits.INTERRUPTED
     except BrokenPipeError:
         # Whoever read the output has seen enough. Python would complain again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return _SIGPIPE_EXIT
+    except OSError as error:
+        message = f"{error.filename or parsed.command}: {error.strerror or error}; see to it, and run the command again"
+        output.document({"error": {"reason": "SYSTEM", "message": message}})
+        output.note(f"mien-index: {message}", style="red")
+        return exits.FAILED
     return code
 
 

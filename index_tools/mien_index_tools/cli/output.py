@@ -64,7 +64,13 @@ class Output:
             table.add_column(heading, justify="right" if is_number else "left", overflow="fold")
         for row in cells:
             table.add_row(*(_cell(value) for value in row))
-        self._out.print(table)
+        if self._out.is_terminal:
+            self._out.print(table)
+            return
+        with self._out.capture() as captured:
+            self._out.print(table)
+        # Cells are filled up with spaces, which only a terminal's box needs at the end of a line.
+        sys.stdout.write("".join(line.rstrip() + "\n" for line in captured.get().splitlines()))
 
     @contextmanager
     def progress(self, description: str) -> Iterator[Callable[[float, str], None]]:

@@ -29,17 +29,21 @@ def add(commands: Subcommands) -> None:
     listing = group.add("list", _list, "list snapshots, the newest first")
     listing.add_argument("destination", nargs="?", default="", metavar="DESTINATION", help="only of this place")
     delete = group.add("delete", _delete, "delete a snapshot; what others share with it stays theirs")
-    delete.add_argument("name", metavar="NAME")
+    delete.add_argument("name", metavar="NAME", help="as `mien snapshot list` shows it")
     delete.add_argument("destination", nargs="?", default="", metavar="DESTINATION", help=_DESTINATION_HELP)
 
 
 def _create(arguments: Arguments, session: Session) -> int:
     operation = session.client.create_snapshot(arguments.destination, verify=arguments.verify, full=arguments.full)
     if arguments.wait:
-        with session.output.fraction("Taking a snapshot") as show:
-            operation = session.client.wait_operation(
-                operation.name, on_progress=lambda now: show(now.progress, now.stage)
-            )
+        try:
+            with session.output.fraction("Taking a snapshot") as show:
+                operation = session.client.wait_operation(
+                    operation.name, on_progress=lambda now: show(now.progress, now.stage)
+                )
+        except KeyboardInterrupt:
+            session.output.note("The server goes on with it; `mien snapshot list` shows it when it is done.")
+            raise
     session.output.document(operation)
     session.output.say(_words(operation))
     failed = operation.state in {OperationState.FAILED, OperationState.CANCELLED}
@@ -67,7 +71,15 @@ def _list(arguments: Arguments, session: Session) -> int:
         session.output.say("No snapshots yet. Take one: mien snapshot create")
         return exits.DONE
     session.output.table(
-        ["Snapshot", "Destination", ("Revision", "right"), "Taken", ("Size", "right"), ("Faces", "right"), "Verified"],
+        [
+            "Snapshot",
+            "Destination",
+            ("Revision", "right"),
+            "Taken (UTC)",
+            ("Size", "right"),
+            ("Faces", "right"),
+            "Verified (UTC)",
+        ],
         map(_row, snapshots),
     )
     return exits.NOT_ALL if any(one.damage for one in snapshots) else exits.DONE
@@ -95,7 +107,7 @@ def _delete(arguments: Arguments, session: Session) -> int:
 
 
 def _moment(time: datetime.datetime | None) -> str:
-    return "" if time is None else time.isoformat(" ", "seconds")
+    return "" if time is None else f"{time.astimezone(datetime.UTC):%Y-%m-%d %H:%M:%S}"
 
 
 def _size(size_bytes: int) -> str:

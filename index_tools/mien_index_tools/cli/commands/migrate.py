@@ -8,6 +8,7 @@ from typing import Any
 
 from mien_index_tools.cli import exits
 from mien_index_tools.cli.output import Output, counted
+from mien_index_tools.cli.paths import store_folder
 from mien_server.storage.layout import FORMAT_VERSION
 from mien_server.storage.migration import migrate
 
@@ -22,7 +23,7 @@ def add_migrate(commands: argparse._SubParsersAction[Any]) -> None:
         description="Write the records of a store anew in the format of this release, check them, and only then let "
         "them take the place of the old ones. The old store stays as a backup. Cut off, it is simply run again.",
     )
-    parser.add_argument("store", type=Path, metavar="STORE")
+    parser.add_argument("store", type=Path, metavar="STORE", help="the store's folder")
     parser.add_argument(
         "--backup",
         type=Path,
@@ -34,8 +35,8 @@ def add_migrate(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _run(arguments: argparse.Namespace, output: Output) -> int:
-    with output.progress("migrating") as progress:
-        done = migrate(arguments.store, arguments.backup, progress)
+    with output.progress("Migrating") as progress:
+        done = migrate(store_folder(arguments.store), arguments.backup, progress)
     output.document(
         {
             "from_version": done.from_version,
@@ -46,7 +47,7 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
         }
     )
     if done.backup is None:
-        output.say(f"The store has format {FORMAT_VERSION} already; nothing was to be done.")
+        output.say(f"The store has format {FORMAT_VERSION} already; there is nothing to do.")
         return exits.DONE
     output.say(
         f"The store has format {FORMAT_VERSION} now: {counted(done.records, 'record')} written anew and checked."

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from mien_index_tools.cli import exits
-from mien_index_tools.cli.commands.snapshot import place_and_name
 from mien_index_tools.cli.output import Output, counted
+from mien_index_tools.cli.paths import place_and_name
 from mien_server.storage.backup import Restored, RestoreRequest, restore
 
 __all__ = ["add_restore"]
@@ -37,7 +37,10 @@ def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
     parser.add_argument("snapshot", metavar="SNAPSHOT", help="DESTINATION/NAME")
     parser.add_argument("store", type=Path, metavar="STORE", help="the store's folder")
     parser.add_argument(
-        "--to-revision", type=int, metavar="R", help="go on from the snapshot to this revision by replaying the journal"
+        "--to-revision",
+        type=_revision,
+        metavar="R",
+        help="go on from the snapshot to this revision by replaying the journal",
     )
     parser.add_argument(
         "--journal",
@@ -53,6 +56,12 @@ def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
         help="a later state of the store that knows who was erased since; may be given again",
     )
     parser.set_defaults(run=_run)
+
+
+def _revision(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"{text!r} is no revision; give a whole number")
+    return int(text)
 
 
 def _run(arguments: argparse.Namespace, output: Output) -> int:
@@ -96,15 +105,15 @@ def _say_erasures(restored: Restored, output: Output) -> None:
         erasures = counted(len(restored.erased_again), "erasure")
         faces = counted(sum(one.face_count for one in restored.erased_again), "face")
         output.say(
-            f"{erasures} since revision {snapshot_revision} would have been undone: {faces} deleted again"
-            f"{_at_revision(restored)}. What files still hold is removed when a server opens the store; receipts tell:"
+            f"{erasures} since revision {snapshot_revision} carried out again, {faces} deleted"
+            f"{_at_revision(restored)}. A server that opens the store removes what files still hold and makes receipts."
         )
         for one in restored.erased_again:
             output.say(f"  {one.erasure}, gallery {one.gallery}: {counted(one.face_count, 'face')}")
     elif restored.erasures_known:
         output.say(f"Nobody who was erased since revision {snapshot_revision} came back.")
     for why in restored.erasures_unread:
-        output.note(f"No erasures could be taken from there: {why}", style="yellow")
+        output.note(f"Erasures may be missing: {why}", style="yellow")
     if not restored.erasures_known:
         output.note(
             f"Who was erased after revision {snapshot_revision} is not known here, and may be in {restored.target} "

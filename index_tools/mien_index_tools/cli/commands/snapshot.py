@@ -1,4 +1,4 @@
-"""`mien-index snapshot|snapshots|verify-snapshot`: take, list and verify copies of a whole store."""
+"""`mien-index snapshot|snapshots|verify-snapshot|delete-snapshot`: copies of a whole store."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any
 
 from mien_index_tools.cli import exits
 from mien_index_tools.cli.output import Cell, Output, counted, size_words
+from mien_index_tools.cli.paths import place_and_name, snapshots_folder, store_folder
 from mien_index_tools.generations import published_generations
 from mien_server.storage import Store
 from mien_server.storage.backup import (
-    Place,
     SnapshotInfo,
     list_snapshots,
     open_place,
@@ -22,7 +22,7 @@ from mien_server.storage.backup import (
     verify_snapshot,
 )
 
-__all__ = ["add_snapshots", "place_and_name"]
+__all__ = ["add_snapshots"]
 
 _LIBRARIES = ("mien", "faiss-cpu", "lmdb", "numpy")
 
@@ -36,7 +36,7 @@ def add_snapshots(commands: argparse._SubParsersAction[Any]) -> None:
     take.add_argument("--verify", action="store_true", help="read it back and compare every file's SHA-256")
     take.set_defaults(run=_take)
     listing = commands.add_parser("snapshots", help="list the snapshots of a folder or URL")
-    listing.add_argument("destination", metavar="DESTINATION")
+    listing.add_argument("destination", metavar="DESTINATION", help="a folder or URL that snapshots were taken to")
     listing.set_defaults(run=_list)
     verify = commands.add_parser("verify-snapshot", help="read a snapshot and compare every file's SHA-256")
     verify.add_argument("snapshot", metavar="SNAPSHOT", help="DESTINATION/NAME")
@@ -46,20 +46,9 @@ def add_snapshots(commands: argparse._SubParsersAction[Any]) -> None:
     delete.set_defaults(run=_delete)
 
 
-def place_and_name(snapshot: str) -> tuple[Place, str]:
-    """Where a snapshot lies and what it is called, of DESTINATION/NAME. Raises UsageFailure."""
-    destination, slash, name = snapshot.rstrip("/").rpartition("/")
-    if not name:
-        raise exits.UsageFailure(
-            f"{snapshot!r} is no snapshot; give DESTINATION/NAME as `mien-index snapshots` says it"
-        )
-    return open_place(destination or ("/" if slash else ".")), name
-
-
 def _take(arguments: argparse.Namespace, output: Output) -> int:
-    if not (arguments.store / "FORMAT").is_file():
-        raise exits.UsageFailure(f"{arguments.store}: is no store; give a store's folder")
-    place = open_place(arguments.destination)
+    store_folder(arguments.store)
+    place = open_place(snapshots_folder(arguments.destination))
     with Store.open(arguments.store) as store, output.progress("Taking a snapshot") as watch:
         generations = published_generations(store)
         taken = take_snapshot(store, place, generations, _library_versions(), watch, is_full=arguments.full)
@@ -96,12 +85,13 @@ def _library_versions() -> dict[str, str]:
 
 
 def _list(arguments: argparse.Namespace, output: Output) -> int:
-    if "://" not in arguments.destination and not Path(arguments.destination).is_dir():
-        raise exits.UsageFailure(f"{arguments.destination}: there is no such folder; check the name")
-    infos = list_snapshots(open_place(arguments.destination))
+    destination = snapshots_folder(arguments.destination)
+    if "://" not in destination and not Path(destination).is_dir():
+        raise exits.UsageFailure(f"{destination}: there is no such folder; check the name")
+    infos = list_snapshots(open_place(destination))
     output.document({"snapshots": infos})
     if not infos:
-        output.say(f"No snapshots in {arguments.destination}.")
+        output.say(f"No snapshots in {destination}.")
         return exits.DONE
     output.table(("Snapshot", "Revision", "Taken (UTC)", "Size", "Faces", "Verified (UTC)"), map(_row, infos))
     return exits.DOUBT if any(info.damage for info in infos) else exits.DONE

@@ -8,6 +8,7 @@ from typing import Any
 
 from mien_index_tools.cli import exits
 from mien_index_tools.cli.output import Output, counted
+from mien_index_tools.cli.paths import store_folder
 from mien_index_tools.verifying import Verification, repair, verify
 from mien_server.errors import PreconditionFailed
 from mien_server.storage.doubts import Checked
@@ -26,7 +27,7 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
         "expiry, journal, request ids, operations, generations. Nothing of the store is written, and no server may "
         "have it open.",
     )
-    parser.add_argument("store", type=Path, metavar="STORE")
+    parser.add_argument("store", type=Path, metavar="STORE", help="the store's folder")
     parser.add_argument(
         "--deep",
         action="store_true",
@@ -45,7 +46,10 @@ def add_verify(commands: argparse._SubParsersAction[Any]) -> None:
 
 def _run(arguments: argparse.Namespace, output: Output) -> int:
     if arguments.yes and arguments.repair is None:
-        raise exits.UsageFailure("--yes belongs to --repair NEW_STORE")
+        raise exits.UsageFailure("--yes goes with --repair NEW_STORE")
+    if arguments.deep and arguments.repair is not None:
+        raise exits.UsageFailure("--deep goes without --repair; a new store is always verified deeply")
+    store_folder(arguments.store)
     if arguments.repair is not None:
         return _repair(arguments.store, arguments.repair, output, is_wanted=arguments.yes)
     verification = _verified(arguments.store, output, is_deep=arguments.deep)
@@ -54,10 +58,10 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
 
 
 def _verified(store: Path, output: Output, *, is_deep: bool) -> Verification:
-    with output.progress("verifying") as progress:
+    with output.progress("Verifying") as progress:
         verification = verify(store, is_deep=is_deep, progress=progress, on_checked=lambda _: None)
     output.table(
-        ("checked", "count", "seconds", "doubts"),
+        ("Checked", "Count", "Seconds", "Doubts"),
         [(one.what, one.count, one.seconds, one.doubts.count) for one in verification.checks],
     )
     for one in verification.checks:
@@ -79,14 +83,19 @@ def _say_doubts(checked: Checked, output: Output) -> None:
 
 
 def _repair(store: Path, target: Path, output: Output, *, is_wanted: bool) -> int:
+    if target.exists() and not target.is_dir():
+        raise exits.UsageFailure(f"{target}: is a file; give a folder that is not there yet")
     if target.exists() and any(target.iterdir()):
         raise PreconditionFailed(
             f"{target}: holds something; a repair goes into a new place", reason="TARGET_NOT_EMPTY"
         )
-    with output.progress("looking for what is whole") as progress:
+    with output.progress("Looking for what is whole") as progress:
         saved = repair(store, target if is_wanted else None, progress)
-    output.table(("kept", "count"), sorted(saved.kept.items()))
-    output.table(("lost", "count"), sorted(saved.lost.items()))
+    output.table(("Kept", "Count"), sorted(saved.kept.items()))
+    if saved.lost:
+        output.table(("Lost", "Count"), sorted(saved.lost.items()))
+    else:
+        output.say("Nothing is lost.")
     for note in saved.notes:
         output.say(f"  {note}")
     output.say(

@@ -7,7 +7,13 @@ imports fsspec. Nothing here may import the index: whoever takes a snapshot says
 
 from mien_server.storage.backup.erasing_again import ErasedAgain
 from mien_server.storage.backup.listing import SnapshotInfo, list_snapshots, remove_snapshot
-from mien_server.storage.backup.manifest import SnapshotManifest, check_snapshot_name, name_suffix, snapshot_named
+from mien_server.storage.backup.manifest import (
+    SnapshotManifest,
+    check_snapshot_name,
+    is_snapshot_folder,
+    name_suffix,
+    snapshot_named,
+)
 from mien_server.storage.backup.places import Place, canonical_uri, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
 from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, take_snapshot
@@ -25,6 +31,7 @@ __all__ = [
     "SnapshotVerified",
     "canonical_uri",
     "check_snapshot_name",
+    "is_snapshot_folder",
     "list_snapshots",
     "name_suffix",
     "open_place",

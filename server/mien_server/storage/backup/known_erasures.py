@@ -15,11 +15,12 @@ from mien_server.errors import CorruptStore, MienError, PreconditionFailed, Unav
 from mien_server.records.store_pb2 import ErasureRecord, JournalEntry, SnapshotRecord
 from mien_server.storage import keys
 from mien_server.storage.backup.manifest import (
-    CHECKSUM_FILE_NAME,
     META_FILE_NAME,
     SnapshotManifest,
     damaged,
+    is_snapshot_folder,
     name_suffix,
+    named_revision,
     read_manifest,
     require_format,
 )
@@ -82,7 +83,7 @@ class ErasuresGathered:
 def gather_erasures(
     place: Place, manifest: SnapshotManifest, sources: Iterable[ErasureSource], copied: Path
 ) -> ErasuresGathered:
-    """Read what the sources know. If none can be read the newest later snapshot of the place is asked.
+    """Read what the sources know. If the place has a newer snapshot than any of them, its newest is asked as well.
 
     Args:
         copied: a file that may be written, and is removed.
@@ -100,8 +101,8 @@ def gather_erasures(
             if source.is_asked_for:
                 raise
             unread.append(error.message)
-    later = _newest_later(place, manifest)
-    if later and not known:
+    later, later_revision = _newest_later(place, manifest)
+    if later_revision > max((one.revision for one in known), default=manifest.revision):
         try:
             known.append(_of_store(_of_snapshot(place, read_manifest(place, later), copied), manifest))
         except MienError as error:
@@ -116,7 +117,7 @@ def gather_erasures(
 
 def snapshot_at(where: str) -> tuple[Place, str] | None:
     """Place and name of a snapshot that is called DESTINATION/NAME; None when it is no snapshot."""
-    if "://" not in where and not (Path(where) / CHECKSUM_FILE_NAME).is_file():
+    if "://" not in where and not is_snapshot_folder(Path(where)):
         return None
     uri, _, name = where.rstrip("/").rpartition("/")
     return open_place(uri or "."), name
@@ -132,11 +133,12 @@ def _of_store(known: KnownErasures, manifest: SnapshotManifest) -> KnownErasures
     return known
 
 
-def _newest_later(place: Place, manifest: SnapshotManifest) -> str:
-    """The newest snapshot of the store beside that of the manifest, if it is later; names begin with the time."""
-    names = [name for name in place.names() if name.endswith(name_suffix(manifest.store_id))]
-    newest = max(names, default="")
-    return newest if newest > manifest.name else ""
+def _newest_later(place: Place, manifest: SnapshotManifest) -> tuple[str, int]:
+    """Name and revision of the newest snapshot of the store beside that of the manifest; "" and 0 if it is no later."""
+    suffix = name_suffix(manifest.store_id)
+    later = [name for name in place.names() if name.endswith(suffix) and name > manifest.name]
+    found = [(name, revision) for name in later if (revision := named_revision(name)) is not None]
+    return max(found, default=("", 0))
 
 
 def _read(source: ErasureSource, copied: Path) -> KnownErasures:

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from mien_server.errors import CorruptStore, InvalidArgument, NotFound, PreconditionFailed
@@ -24,7 +25,9 @@ __all__ = [
     "SnapshotManifest",
     "check_snapshot_name",
     "damaged",
+    "is_snapshot_folder",
     "name_suffix",
+    "named_revision",
     "read_manifest",
     "require_format",
     "snapshot_name",
@@ -41,7 +44,7 @@ META_FILE_NAME = f"meta/{DATA_FILE_NAME}"
 _MANIFEST_VERSION = 1
 _MANIFEST_BYTES_MAX = 64 << 20
 _CHECKSUM_BYTES_MAX = 256
-_NAME = re.compile(r"[0-9]{8}T[0-9]{12}Z-r[0-9]{1,20}-[0-9a-f]{8}")
+_NAME = re.compile(r"[0-9]{8}T[0-9]{12}Z-r([0-9]{1,20})-[0-9a-f]{8}")
 _PATH = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -113,6 +116,12 @@ def name_suffix(store_id: str) -> str:
     return f"-{store_id[:8]}"
 
 
+def named_revision(name: str) -> int | None:
+    """The revision in a snapshot's name; None when it is no such name."""
+    found = _NAME.fullmatch(name)
+    return None if found is None else int(found[1])
+
+
 def check_snapshot_name(name: str) -> None:
     """Refuse what can be no snapshot's name. Raises InvalidArgument (SNAPSHOT_NAME_INVALID)."""
     if not _NAME.fullmatch(name):
@@ -121,6 +130,11 @@ def check_snapshot_name(name: str) -> None:
             field="name",
             reason="SNAPSHOT_NAME_INVALID",
         )
+
+
+def is_snapshot_folder(path: Path) -> bool:
+    """Whether a folder of this machine is a snapshot."""
+    return (path / CHECKSUM_FILE_NAME).is_file()
 
 
 def checksum_line(manifest: bytes) -> bytes:

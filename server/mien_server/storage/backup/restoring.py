@@ -27,12 +27,12 @@ from mien_server.storage.backup.exchanging import put_in_place
 from mien_server.storage.backup.history import History, open_snapshot_history, open_store_history, reach_of
 from mien_server.storage.backup.known_erasures import ErasureSource, KnownErasures, gather_erasures, snapshot_at
 from mien_server.storage.backup.manifest import (
-    CHECKSUM_FILE_NAME,
     META_FILE_NAME,
     SnapshotFile,
     SnapshotGallery,
     SnapshotManifest,
     damaged,
+    is_snapshot_folder,
     require_format,
     snapshot_named,
 )
@@ -176,17 +176,19 @@ def _explained(target: Path) -> Iterator[None]:
         yield
     except (OSError, lmdb.Error) as error:
         raise Unavailable(
-            f"{target}: could not be restored: {error}; what was there is as it was", reason="STORAGE_WRITE_FAILED"
+            f"{target}: could not be restored: {error}; what was there is as it was, restore again once that is mended",
+            reason="STORAGE_WRITE_FAILED",
         ) from error
 
 
 def _is_store(target: Path) -> bool:
     """Whether a store is there; refuses a place where other things are."""
-    if not target.exists():
+    there = next(path for path in (target, *target.parents) if path.exists())
+    if not there.is_dir():
+        raise PreconditionFailed(f"{there}: is a file; give a store's folder or a new one", reason="NOT_A_STORE")
+    if there != target:
         return False
-    if not target.is_dir():
-        raise PreconditionFailed(f"{target}: not a folder; give a folder", reason="NOT_A_STORE")
-    if (target / CHECKSUM_FILE_NAME).exists():
+    if is_snapshot_folder(target):
         raise PreconditionFailed(f"{target}: is a snapshot; give a store's folder or a new one", reason="NOT_A_STORE")
     if Layout(target).format_file.exists() or Layout(target).meta.exists():
         return True
