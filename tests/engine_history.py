@@ -257,17 +257,24 @@ class EngineHistory(RuleBasedStateMachine):
     @rule(identity_id=PEOPLE, waits=st.booleans())
     def erase(self, identity_id: str, waits: bool) -> None:
         """Gone at once; waiting, nothing of them is in any file."""
-        if identity_id not in self.model.people:
+        is_there, has_expired = identity_id in self.model.people, identity_id in self.model.expired
+        if not is_there and not has_expired:
             with pytest.raises(NotFound) as refused:
                 self.engine.erasures.erase(GALLERY, identity_id)
             assert refused.value.reason == "IDENTITY_NOT_FOUND"
             return
-        rows = [POOL[face].tobytes() for face in self.model.faces_of(identity_id)]
-        operation, self.erased_at = self.engine.erasures.erase(GALLERY, identity_id)
-        former = {face for face, owner in self.model.last_owners.items() if owner == identity_id}
         faces = set(self.model.faces_of(identity_id))
+        rows = [POOL[face].tobytes() for face in faces]
+        try:
+            operation, self.erased_at = self.engine.erasures.erase(GALLERY, identity_id)
+        except NotFound:
+            # Who has expired can be erased until they are swept.
+            assert not is_there
+            return
+        former = {face for face, owner in self.model.last_owners.items() if owner == identity_id}
         self.erasures.append(Erasure(self.erased_at, identity_id, faces, former))
-        self.model.forget(identity_id)
+        if is_there:
+            self.model.forget(identity_id)
         if waits:
             ended = self.engine.operations.wait(operation.name, WAIT_TIME_MAX_S, NEVER)
             assert ended.state is OperationState.SUCCEEDED, ended

@@ -24,20 +24,22 @@ class Person:
 
 @dataclass
 class Model:
-    """What the store must show: people by id, the owner of each face by its number, and when those expire that do; and
-    whose the faces were last that are gone.
+    """What the store must show: people by id, the owner of each face by its number, and when those expire that do;
+    whose the faces were last that are gone, and who has expired.
     """
 
     people: dict[str, Person]
     owners: dict[int, str]
     expire_times_us: dict[int, int] = field(default_factory=dict)
     last_owners: dict[int, str] = field(default_factory=dict)
+    expired: set[str] = field(default_factory=set)
 
     def pass_time(self, now_us: int) -> None:
         """Forget what has expired."""
         for identity_id, person in list(self.people.items()):
             if 0 < person.expire_time_us <= now_us:
                 self.forget(identity_id)
+                self.expired.add(identity_id)
         for face, time_us in list(self.expire_times_us.items()):
             if time_us <= now_us:
                 self.forget_face(face)

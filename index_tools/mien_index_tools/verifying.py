@@ -6,6 +6,7 @@ astray): then that is what was found, and the one who asked lives on.
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import signal
 import time
@@ -17,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mien_server.errors import CorruptStore, InternalError, MienError
+from mien_server.errors import CorruptStore, InternalError, MienError, Unavailable
 from mien_server.index import BuildJob, ExpectedGeneration, GenerationInspection, inspect_agreement, inspect_generation
 from mien_server.records.policies import IndexCode
 from mien_server.records.rows import GalleryRows
@@ -38,6 +39,7 @@ SAMPLED_ROWS = 4096
 AGREEMENT_ROWS_MIN = 100
 _REPORT_INTERVAL_S = 0.2
 _STOP_WAIT_S = 5.0
+_NOT_WRITTEN = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM})
 
 
 @dataclass(slots=True)
@@ -176,6 +178,7 @@ def repair(path: Path, target: Path | None, progress: Progress) -> Salvaged:
         Unavailable: STORE_LOCKED.
         PreconditionFailed: TARGET_NOT_EMPTY, STORE_FORMAT_OLD.
         CorruptStore: NOTHING_TO_SAVE; READING_CRASHED.
+        Unavailable: STORAGE_WRITE_FAILED, what there is of the new store is of no use.
     """
     found: list[Salvaged] = []
     ended_by = in_a_process(_salvage, (path, target), progress, found.append)
@@ -214,7 +217,12 @@ def _check_store(sender: _Sender, path: Path, is_deep: bool) -> None:
 
 def _salvage(sender: _Sender, path: Path, target: Path | None) -> None:
     with held(Layout(path.absolute())):
-        sender.result(salvage(path, target, sender.progress))
+        try:
+            sender.result(salvage(path, target, sender.progress))
+        except OSError as error:
+            if error.errno not in _NOT_WRITTEN:
+                raise
+            raise Unavailable(f"{target}: cannot be written: {error}", reason="STORAGE_WRITE_FAILED") from error
 
 
 def _structure(layout: Layout) -> Checked:

@@ -6,6 +6,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+import lmdb
+
+from mien_server.errors import Unavailable
 from mien_server.storage.databases import Database, open_databases, open_environment, put_many
 from mien_server.storage.options import StoreOptions
 
@@ -15,9 +18,14 @@ _COMMIT_RECORDS = 50_000
 
 
 class NewRecords:
-    """A new LMDB environment; what was put is durable when the block has ended."""
+    """A new LMDB environment; what was put is durable when the block has ended.
+
+    Raises:
+        Unavailable: STORAGE_WRITE_FAILED, the disk refuses.
+    """
 
     def __init__(self, meta: Path) -> None:
+        self._meta = meta
         self._environment = open_environment(meta, StoreOptions())
         self._handles = open_databases(self._environment)
         self._waiting: dict[Database, list[tuple[bytes, bytes]]] = {}
@@ -31,10 +39,13 @@ class NewRecords:
             self._commit()
 
     def _commit(self) -> None:
-        with self._environment.begin(write=True) as transaction:
-            for database, items in self._waiting.items():
-                items.sort()
-                put_many(transaction, self._handles, database, items)
+        try:
+            with self._environment.begin(write=True) as transaction:
+                for database, items in self._waiting.items():
+                    items.sort()
+                    put_many(transaction, self._handles, database, items)
+        except lmdb.Error as error:
+            raise Unavailable(f"{self._meta}: cannot be written: {error}", reason="STORAGE_WRITE_FAILED") from error
         self._waiting.clear()
         self._count = 0
 

@@ -10,7 +10,7 @@ from mien_index_tools.cli import exits
 from mien_index_tools.cli.output import Output, counted
 from mien_index_tools.cli.paths import store_folder
 from mien_index_tools.verifying import Verification, repair, verify
-from mien_server.errors import PreconditionFailed
+from mien_server.errors import PreconditionFailed, Unavailable
 from mien_server.storage.doubts import Checked
 
 __all__ = ["add_verify"]
@@ -89,8 +89,14 @@ def _repair(store: Path, target: Path, output: Output, *, is_wanted: bool) -> in
         raise PreconditionFailed(
             f"{target}: holds something; a repair goes into a new place", reason="TARGET_NOT_EMPTY"
         )
-    with output.progress("Looking for what is whole") as progress:
-        saved = repair(store, target if is_wanted else None, progress)
+    try:
+        with output.progress("Looking for what is whole") as progress:
+            saved = repair(store, target if is_wanted else None, progress)
+    except Unavailable as error:
+        if error.reason != "STORAGE_WRITE_FAILED":
+            raise
+        message = f"{error.message}; remove {target}, and repair again where there is room. {store} is kept as it is"
+        raise Unavailable(message, reason=error.reason) from error
     output.table(("Kept", "Count"), sorted(saved.kept.items()))
     if saved.lost:
         output.table(("Lost", "Count"), sorted(saved.lost.items()))
