@@ -210,17 +210,36 @@ def test_a_restore_tells_what_became_of_erasures(mien_index: Run, filled: Filled
     assert filled.erasure in told.out
 
 
-def test_an_interruption_leaves_everything_as_it_was(filled: Filled, tmp_path: Path) -> None:
-    """Ctrl-C in the middle of a restore: one sentence, 130, and neither a store nor a folder of work."""
-    script = (
-        "import os, signal, sys\n"
-        "from mien_server.storage.backup import restoring\n"
-        "restoring.reached = lambda step: os.kill(os.getpid(), signal.SIGINT) if step == 'restore.copied' else None\n"
-        "from mien_index_tools.cli.main import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
+INTERRUPTED = """
+import os, signal, sys
+from mien_index_tools import verifying
+from mien_index_tools.cli.main import main
+from mien_server.storage.backup import restoring, taking
+
+def interrupt(step):
+    if step in {"restore.copied", "snapshot.records_copied"}:
+        os.kill(os.getpid(), signal.SIGINT)
+
+def interrupt_at_the_end(target, arguments, progress, take):
+    assert not in_a_process(target, arguments, progress, take)
+    os.kill(os.getpid(), signal.SIGINT)
+
+restoring.reached = taking.reached = interrupt
+in_a_process, verifying.in_a_process = verifying.in_a_process, interrupt_at_the_end
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("command", ["restore", "snapshot", "repair"])
+def test_an_interruption_leaves_everything_as_it_was(command: str, filled: Filled, tmp_path: Path) -> None:
+    """Ctrl-C in the middle: one sentence, 130, and nothing half made."""
+    arguments = {
+        "restore": ["restore", filled.before, tmp_path / "new"],
+        "snapshot": ["snapshot", filled.store, filled.place],
+        "repair": ["verify", filled.store, "--repair", tmp_path / "new", "--yes"],
+    }[command]
     ended = subprocess.run(
-        [sys.executable, "-c", script, "restore", str(filled.before), str(tmp_path / "new")],
+        [sys.executable, "-c", INTERRUPTED, *map(str, arguments)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
@@ -231,3 +250,4 @@ def test_an_interruption_leaves_everything_as_it_was(filled: Filled, tmp_path: P
     assert ended.stderr.startswith("mien-index: interrupted")
     assert ended.stderr.count("\n") == 1
     assert sorted(path.name for path in tmp_path.iterdir()) == ["snapshots", "store"]
+    assert sorted(filled.place.iterdir()) == [filled.before, filled.after]

@@ -14,7 +14,7 @@ from mien_server.engine import Engine, erasures
 from mien_server.engine.types import ErasureInfo, ErasureStateKind, OperationState
 from mien_server.errors import MienError, NotFound, PreconditionFailed
 from mien_server.storage import Store, check_receipt
-from mien_server.storage.backup import Restored, RestoreRequest, open_place, restore
+from mien_server.storage.backup import Restored, RestoreRequest, erasing_again, open_place, restore
 from mien_server.storage.commands import erase_faces
 from mien_server.storage.vector_file import VECTORS_OFFSET
 from tests.erasure_support import (
@@ -127,6 +127,7 @@ def test_a_restore_in_place_does_not_bring_back_who_was_erased(store_path: Path,
     assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, FACES_EACH + 1)]
     assert made.erasures_known == ((str(store_path), made.erasures_known[0][1]),)
     assert made.revision > made.restored_revision == made.manifest.revision
+    assert made.erasures_unread == ()
     assert people(store_path) == {identity_id(person) for person in range(PEOPLE) if person != PERSON}
     again = check_nothing_is_left(store_path, erasure)
     assert again.receipt is not None
@@ -163,6 +164,7 @@ def test_a_store_without_its_place_takes_erasures_from_whoever_knows(
         later = snapshot(engine)
     for target, known in (("by-snapshot", [place / later]), ("by-itself", [])):
         made = restored(others if known else place, name, tmp_path / target, sources=known)
+        assert made.erasures_unread == ()
         assert [one.erasure for one in made.erased_again] == [erasure.name], target
         assert identity_id(PERSON) not in people(tmp_path / target)
     with pytest.raises(PreconditionFailed) as refused:
@@ -250,6 +252,89 @@ def test_restoring_again_and_again_never_brings_anybody_back(store_path: Path, p
             assert all(check.passed for check in engine.erasures.verify(info.receipt))
     assert traces(store_path, [one for person in gone for one in patterns(person)]) == []
     store_agrees(store_path)
+
+
+def test_receipts_of_who_is_not_in_the_snapshot_still_hold(store_path: Path, place: Path) -> None:
+    """Who was enrolled and erased after it leaves nothing there: their erasure is kept, done, and not done again; rows
+    that others get in their places later do not count against the receipt.
+    """
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(3))
+        name = snapshot(engine)
+        enroll(engine, [PERSON])
+        erasure = erase(engine, PERSON)
+    made = restored(place, name, store_path)
+    assert made.erased_again == ()
+    assert made.revision == made.restored_revision
+    with Engine.open(store_path, OPTIONS) as engine:
+        (kept,) = ended(engine)
+        assert (kept.name, kept.receipt) == (erasure.name, erasure.receipt)
+        assert kept.receipt is not None
+        enroll(engine, [NEIGHBOR])
+        checks = engine.erasures.verify(kept.receipt, identity_id(PERSON))
+        assert all(check.passed for check in checks), checks
+
+
+def test_a_receipt_of_an_erasure_that_a_snapshot_holds_half_still_holds(
+    store_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The snapshot was taken between deletion and overwriting, the receipt made after: it holds once the restored store
+    has carried its erasure to the end.
+    """
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        with monkeypatch.context() as patched:
+            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
+            operation, _ = engine.erasures.erase(GALLERY, identity_id(PERSON))
+        name = snapshot(engine)
+        engine.erasures._eraser.wake()
+        erasure = engine.operations.wait(operation.name, WAIT_S, NEVER).erasure
+    assert erasure is not None
+    assert restored(place, name, store_path).erased_again == ()
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        assert erasure.receipt is not None
+        checks = engine.erasures.verify(erasure.receipt, identity_id(PERSON))
+        assert all(check.passed for check in checks), checks
+
+
+def test_a_person_of_many_faces_is_deleted_in_several_commits(
+    store_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in an erasure: all of them are gone before the store is in place, and all of their rows are overwritten."""
+    name, erasure = erased_after_a_snapshot(store_path, place)
+    monkeypatch.setattr(erasing_again, "ERASED_FACES_MAX", 1)
+    made = restored(place, name, store_path)
+    assert made.revision == made.restored_revision + FACES_EACH + 1
+    check_nothing_is_left(store_path, erasure)
+
+
+def test_stores_with_keys_of_their_own_tell_each_other(store_path: Path, place: Path, tmp_path: Path) -> None:
+    """Two histories that made a key each: an id is looked for by the key of whoever erased it, and sealed by the
+    store's own.
+    """
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        first = snapshot(engine)
+    other = tmp_path / "other"
+    restored(place, first, other)
+    with Engine.open(other, OPTIONS) as engine:
+        theirs = erase(engine, PERSON)
+    with opened(store_path, place) as engine:
+        erase(engine, 0)
+        second = snapshot(engine)
+    made = restored(place, second, store_path, sources=[other])
+    assert [one.erasure for one in made.erased_again] == [theirs.name]
+    with Engine.open(store_path, OPTIONS) as engine:
+        for info in ended(engine):
+            person = PERSON if info.name == theirs.name else 0
+            assert info.receipt is not None
+            checks = engine.erasures.verify(info.receipt, identity_id(person))
+            assert all(check.passed for check in checks), checks
+        assert traces(store_path, patterns(PERSON)) == []
 
 
 def test_a_store_in_place_that_is_damaged_still_tells_who_was_erased(store_path: Path, place: Path) -> None:

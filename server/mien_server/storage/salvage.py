@@ -44,7 +44,7 @@ from mien_server.storage.salvage_sink import NewRecords
 from mien_server.storage.values import FaceValue, decode_face, decode_message, encode_face
 from mien_server.storage.vector_file import VECTORS_OFFSET, VectorFile, make_vector_file
 
-__all__ = ["Salvaged", "salvage"]
+__all__ = ["Salvaged", "report_path", "salvage"]
 
 Put: TypeAlias = Callable[[Database, bytes, bytes], None]
 
@@ -72,6 +72,11 @@ class Salvaged:
     def keep(self, what: str) -> None:
         """Count something that was saved."""
         self.kept[what] = self.kept.get(what, 0) + 1
+
+
+def report_path(target: Path) -> Path:
+    """Where what was lost on the way to a new store is named."""
+    return target.with_name(f"{target.name}.lost.jsonl")
 
 
 def salvage(source: Path, target: Path | None, progress: Progress = no_progress) -> Salvaged:
@@ -152,7 +157,7 @@ class _Salvaging:
         target = Layout(self._target.absolute())
         for folder in (target.root, target.meta, target.vectors, target.index):
             folder.mkdir(parents=True, exist_ok=True)
-        self._done.report = target.root.with_name(f"{target.root.name}.lost.jsonl")
+        self._done.report = report_path(target.root)
         with self._done.report.open("w", encoding="utf-8") as losses, NewRecords(target.meta) as sink:
             self._losses = losses
             self._run(sink, target)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ from mien_index_tools.cli.paths import store_folder
 from mien_index_tools.verifying import Verification, repair, verify
 from mien_server.errors import PreconditionFailed, Unavailable
 from mien_server.storage.doubts import Checked
+from mien_server.storage.salvage import report_path
 
 __all__ = ["add_verify"]
 
@@ -89,14 +93,8 @@ def _repair(store: Path, target: Path, output: Output, *, is_wanted: bool) -> in
         raise PreconditionFailed(
             f"{target}: holds something; a repair goes into a new place", reason="TARGET_NOT_EMPTY"
         )
-    try:
-        with output.progress("Looking for what is whole") as progress:
-            saved = repair(store, target if is_wanted else None, progress)
-    except Unavailable as error:
-        if error.reason != "STORAGE_WRITE_FAILED":
-            raise
-        message = f"{error.message}; remove {target}, and repair again where there is room. {store} is kept as it is"
-        raise Unavailable(message, reason=error.reason) from error
+    with _removed_unless_whole(target, is_wanted=is_wanted), output.progress("Looking for what is whole") as progress:
+        saved = repair(store, target if is_wanted else None, progress)
     output.table(("Kept", "Count"), sorted(saved.kept.items()))
     if saved.lost:
         output.table(("Lost", "Count"), sorted(saved.lost.items()))
@@ -128,6 +126,24 @@ def _repair(store: Path, target: Path, output: Output, *, is_wanted: bool) -> in
     )
     is_doubtful = verification is not None and verification.doubt_count
     return exits.DOUBT if is_doubtful or (saved.lost and not is_wanted) else exits.DONE
+
+
+@contextmanager
+def _removed_unless_whole(target: Path, *, is_wanted: bool) -> Iterator[None]:
+    """What a repair that does not end has written is of no use, and would be in the way of the next."""
+    report = report_path(target.absolute())
+    is_first = not report.exists()
+    try:
+        yield
+    except BaseException as error:
+        if is_wanted:
+            shutil.rmtree(target, ignore_errors=True)
+            if is_first:
+                report.unlink(missing_ok=True)
+        if isinstance(error, Unavailable) and error.reason == "STORAGE_WRITE_FAILED":
+            message = f"{error.message}; nothing was left there, repair again where there is room"
+            raise Unavailable(message, reason=error.reason) from error
+        raise
 
 
 def _document(store: Path, verification: Verification) -> dict[str, object]:

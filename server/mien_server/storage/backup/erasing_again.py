@@ -120,7 +120,8 @@ class _ErasingAgain:
             self._secret = view.records.erasure_secret()
             self._there = {record.name: record for record in view.erasures()}
         # Those whose journal has the revision that the store is at saw what came after it.
-        lines = [(one, own_time_us is not None and one.time_of(self._revision) == own_time_us) for one in known]
+        telling = [one for one in known if one.erasures]
+        lines = [(one, own_time_us is not None and one.time_of(self._revision) == own_time_us) for one in telling]
         self._known = sorted(lines, key=lambda line: (not line[1], -line[0].revision))
 
     def run(self) -> list[ErasedAgain]:
