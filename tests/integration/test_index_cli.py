@@ -188,6 +188,16 @@ def test_a_store_in_use_is_left_alone(mien_index: Run, filled: Filled, tmp_path:
     assert not (tmp_path / "new").exists()
 
 
+def test_a_receipt_names_snapshots_that_were_taken_offline(mien_index: Run, filled: Filled) -> None:
+    """Whoever is erased after `mien-index snapshot` may be in it, as in one that a server took."""
+    told = mien_index("snapshot", filled.store, filled.place, "--json")
+    name = json.loads(told.out)["name"]
+    with Engine.open(filled.store, OPTIONS) as engine:
+        receipt = erase(engine, PERSON + 1).receipt
+    assert receipt is not None
+    assert [one.name for one in receipt.snapshots] == [name]
+
+
 def test_a_restore_tells_what_became_of_erasures(mien_index: Run, filled: Filled, tmp_path: Path) -> None:
     """By the erasure's name, never the person's; and where nobody knows, so that it is plain what may be back."""
     told = mien_index("restore", filled.before, filled.store)

@@ -23,13 +23,13 @@ from mien_server.storage import ForgetSnapshot, PutSnapshot, RequestKey, Store
 from mien_server.storage.backup import (
     GenerationFiles,
     SnapshotInfo,
-    SnapshotTaken,
     canonical_uri,
     check_snapshot_name,
     list_snapshots,
     name_suffix,
     open_place,
     remove_snapshot,
+    snapshot_record,
     take_snapshot,
     verify_snapshot,
 )
@@ -194,7 +194,7 @@ class Snapshots:
             taken = take_snapshot(
                 self._store, place, generations, self._library_versions, watch_taking, is_full=order.is_full
             )
-            record = _record_of(taken, place.uri)
+            record = snapshot_record(taken.manifest, place.uri, new_bytes=taken.new_bytes, duration_s=taken.duration_s)
             # Known before an erasure goes on, whose receipt names it.
             self._store.write(PutSnapshot(record=record), is_internal=True)
         if order.is_verified:
@@ -302,20 +302,6 @@ class Snapshots:
                 reason="SNAPSHOT_DESTINATION_NOT_ALLOWED",
             )
         return uri
-
-
-def _record_of(taken: SnapshotTaken, destination: str) -> SnapshotRecord:
-    manifest = taken.manifest
-    return SnapshotRecord(
-        name=manifest.name,
-        destination=destination,
-        revision=manifest.revision,
-        time_us=manifest.time_us,
-        size_bytes=manifest.size_bytes,
-        new_bytes=taken.new_bytes,
-        file_count=len(manifest.files),
-        duration_us=int(taken.duration_s * 1e6),
-    )
 
 
 def _summary_of(info: SnapshotInfo) -> SnapshotSummary:

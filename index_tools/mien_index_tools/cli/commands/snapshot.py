@@ -12,12 +12,13 @@ from mien_index_tools.cli import exits
 from mien_index_tools.cli.output import Cell, Output, counted, size_words
 from mien_index_tools.cli.paths import place_and_name, snapshots_folder, store_folder
 from mien_index_tools.generations import published_generations
-from mien_server.storage import Store
+from mien_server.storage import PutSnapshot, Store
 from mien_server.storage.backup import (
     SnapshotInfo,
     list_snapshots,
     open_place,
     remove_snapshot,
+    snapshot_record,
     take_snapshot,
     verify_snapshot,
 )
@@ -53,6 +54,9 @@ def _take(arguments: argparse.Namespace, output: Output) -> int:
         generations = published_generations(store)
         taken = take_snapshot(store, place, generations, _library_versions(), watch, is_full=arguments.full)
         name = taken.manifest.name
+        # Receipts of later erasures name it.
+        record = snapshot_record(taken.manifest, place.uri, new_bytes=taken.new_bytes, duration_s=taken.duration_s)
+        store.write(PutSnapshot(record))
         if arguments.verify:
             verify_snapshot(place, name, watch)
     document = {

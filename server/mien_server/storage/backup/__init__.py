@@ -13,6 +13,7 @@ from mien_server.storage.backup.manifest import (
     is_snapshot_folder,
     name_suffix,
     snapshot_named,
+    snapshot_record,
 )
 from mien_server.storage.backup.places import Place, canonical_uri, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
@@ -38,6 +39,7 @@ __all__ = [
     "remove_snapshot",
     "restore",
     "snapshot_named",
+    "snapshot_record",
     "take_snapshot",
     "verify_snapshot",
 ]

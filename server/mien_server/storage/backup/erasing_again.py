@@ -26,6 +26,7 @@ from mien_server.records.store_pb2 import (
 )
 from mien_server.storage import keys
 from mien_server.storage.backup.known_erasures import KnownErasures
+from mien_server.storage.commands.base import Command
 from mien_server.storage.commands.erase_again import EraseAgain
 from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX, EraseFaces
 from mien_server.storage.commands.put_erasure import PutErasure
@@ -141,10 +142,9 @@ class _ErasingAgain:
             self._keep_snapshots(found)
         done = [self._erase(case, new_secret) for case in found]
         names = {one.erasure for one in done}
-        for case in cases:
-            # A receipt under another key could not be checked.
-            if case.record.name not in names and case.source.secret == self._secret:
-                self._store.write(EraseAgain(self._as_it_was(case), secret=new_secret))
+        # A receipt under another key could not be checked.
+        left = [case for case in cases if case.record.name not in names and case.source.secret == self._secret]
+        self._write_all(EraseAgain(self._as_it_was(case), secret=new_secret) for case in left)
         return done
 
     def _finish_deleting(self) -> None:
@@ -156,7 +156,7 @@ class _ErasingAgain:
             while not is_gone:
                 try:
                     written = self._store.write(
-                        EraseFaces(record.gallery_name, work_of(record).identity_id, record.name)
+                        EraseFaces(record.gallery_name, work_of(record).identity_id, record.name), is_internal=True
                     )
                 except NotFound:
                     break
@@ -176,7 +176,7 @@ class _ErasingAgain:
                 added = [one for one in _receipts(theirs) if one not in record.earlier_receipts]
                 if added:
                     record.earlier_receipts.extend(added)
-                    self._store.write(PutErasure(record))
+                    self._store.write(PutErasure(record), is_internal=True)
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -247,9 +247,16 @@ class _ErasingAgain:
         with self._store.view() as view:
             there = {record.name for record in view.records.snapshots()}
         taken = {one.name: one for case in cases for one in case.source.snapshots}
-        for name, record in sorted({self._restored.name: self._restored, **taken}.items()):
-            if name not in there:
-                self._store.write(PutSnapshot(record))
+        self._write_all(
+            PutSnapshot(record)
+            for name, record in sorted({self._restored.name: self._restored, **taken}.items())
+            if name not in there
+        )
+
+    def _write_all(self, commands: Iterable[Command[None]]) -> None:
+        """Write what does not depend on each other, in few commits."""
+        for future in [self._store.submit(command, is_internal=True) for command in commands]:
+            future.result()
 
     def _erase(self, case: _Case, new_secret: bytes | None) -> ErasedAgain:
         with self._store.view(shows_expired=True) as view:
@@ -273,7 +280,7 @@ class _ErasingAgain:
         while True:
             some, left = left[:ERASED_FACES_MAX], left[ERASED_FACES_MAX:]
             identity_id = case.identity_id if is_there and not left else ""
-            self._store.write(EraseAgain(record, work, some, identity_id, new_secret))
+            self._store.write(EraseAgain(record, work, some, identity_id, new_secret), is_internal=True)
             if not left:
                 return ErasedAgain(record.name, name, len(ordinals))
 

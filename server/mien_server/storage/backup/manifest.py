@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from mien_server.errors import CorruptStore, InvalidArgument, NotFound, PreconditionFailed
+from mien_server.records.store_pb2 import SnapshotRecord
 from mien_server.storage.backup.places import Place
 from mien_server.storage.layout import FORMAT_VERSION
 from mien_server.storage.lmdb_format import DATA_FILE_NAME
@@ -32,6 +33,7 @@ __all__ = [
     "require_format",
     "snapshot_name",
     "snapshot_named",
+    "snapshot_record",
 ]
 
 MANIFEST_FILE_NAME = "manifest.json"
@@ -135,6 +137,22 @@ def check_snapshot_name(name: str) -> None:
 def is_snapshot_folder(path: Path) -> bool:
     """Whether a folder of this machine is a snapshot."""
     return (path / CHECKSUM_FILE_NAME).is_file()
+
+
+def snapshot_record(
+    manifest: SnapshotManifest, destination: str, *, new_bytes: int = 0, duration_s: float = 0.0
+) -> SnapshotRecord:
+    """What a store keeps of a snapshot that was taken of it."""
+    return SnapshotRecord(
+        name=manifest.name,
+        destination=destination,
+        revision=manifest.revision,
+        time_us=manifest.time_us,
+        size_bytes=manifest.size_bytes,
+        new_bytes=new_bytes,
+        file_count=len(manifest.files),
+        duration_us=int(duration_s * 1e6),
+    )
 
 
 def checksum_line(manifest: bytes) -> bytes:

@@ -20,7 +20,6 @@ import lmdb
 import numpy as np
 
 from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
-from mien_server.records.store_pb2 import SnapshotRecord
 from mien_server.storage import keys
 from mien_server.storage.backup.erasing_again import ErasedAgain, erase_again
 from mien_server.storage.backup.exchanging import put_in_place
@@ -35,6 +34,7 @@ from mien_server.storage.backup.manifest import (
     is_snapshot_folder,
     require_format,
     snapshot_named,
+    snapshot_record,
 )
 from mien_server.storage.backup.places import Place
 from mien_server.storage.backup.vectors import part_path, part_ranges
@@ -138,6 +138,7 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
         work = _work_folder(target)
         opened.callback(shutil.rmtree, work, ignore_errors=True)
         reached("restore.begun")
+        watch(0.0, "looking for later erasures")
         known = gather_erasures(
             request.place, manifest, _sources(request, target, is_store=is_store), work / "erasures"
         )
@@ -384,15 +385,7 @@ class _Making:
 
     def erase(self, known: Sequence[KnownErasures]) -> None:
         """Take out who was erased since."""
-        manifest = self._manifest
-        taken = SnapshotRecord(
-            name=manifest.name,
-            destination=self._place.uri,
-            revision=manifest.revision,
-            time_us=manifest.time_us,
-            size_bytes=manifest.size_bytes,
-            file_count=len(manifest.files),
-        )
+        taken = snapshot_record(self._manifest, self._place.uri)
         self._watch(1.0, "erasing who was erased since")
         with Store.open(self._layout.root, self._options) as store:
             self.erased_again = tuple(erase_again(store, known, taken))
