@@ -13,6 +13,13 @@ from mien_server.storage.backup import Restored, RestoreRequest, restore
 
 __all__ = ["add_restore"]
 
+_SHOWN_MAX = 20
+_DESCRIPTION = """\
+Copy and verify the snapshot beside STORE, check the store made of it, and put
+it in place. A store that is there is kept under another name. Who was erased
+since the snapshot is erased again, as far as the store that is there, the
+journal, what --erasures names, or the newest snapshot beside tells of it.
+"""
 _EXAMPLES = """\
 examples:
   mien-index restore /backups/20261125T161500000000Z-r1200-0123abcd people
@@ -28,9 +35,7 @@ def add_restore(commands: argparse._SubParsersAction[Any]) -> None:
     parser = commands.add_parser(
         "restore",
         help="make a store out of a snapshot",
-        description="Copies and verifies the snapshot beside STORE, checks the store made of it, and puts it in place. "
-        "A store that is there is kept under another name. Who was erased since the snapshot is erased again, as far "
-        "as the store that is there, the journal, or what --erasures names knows of it.",
+        description=_DESCRIPTION,
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -108,8 +113,10 @@ def _say_erasures(restored: Restored, output: Output) -> None:
             f"{erasures} since revision {snapshot_revision} carried out again, {faces} deleted"
             f"{_at_revision(restored)}. A server that opens the store removes what files still hold and makes receipts."
         )
-        for one in restored.erased_again:
+        for one in restored.erased_again[:_SHOWN_MAX]:
             output.say(f"  {one.erasure}, gallery {one.gallery}: {counted(one.face_count, 'face')}")
+        if len(restored.erased_again) > _SHOWN_MAX:
+            output.say(f"  ... and {len(restored.erased_again) - _SHOWN_MAX:,} more (--json lists them)")
     elif restored.erasures_known:
         output.say(f"Nobody who was erased since revision {snapshot_revision} came back.")
     for why in restored.erasures_unread:

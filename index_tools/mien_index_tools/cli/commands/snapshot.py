@@ -30,21 +30,25 @@ _LIBRARIES = ("mien", "faiss-cpu", "lmdb", "numpy")
 
 def add_snapshots(commands: argparse._SubParsersAction[Any]) -> None:
     """The arguments."""
-    take = commands.add_parser("snapshot", help="copy a store to a folder or URL, at its revision")
+    take = _command(commands, "snapshot", "copy a store to a folder or URL, at its revision")
     take.add_argument("store", type=Path, metavar="STORE", help="the store's folder")
     take.add_argument("destination", metavar="DESTINATION", help="a folder, or a URL that fsspec knows (s3://...)")
     take.add_argument("--full", action="store_true", help="write everything, sharing nothing with the snapshot before")
     take.add_argument("--verify", action="store_true", help="read it back and compare every file's SHA-256")
     take.set_defaults(run=_take)
-    listing = commands.add_parser("snapshots", help="list the snapshots of a folder or URL")
+    listing = _command(commands, "snapshots", "list the snapshots of a folder or URL, the oldest first")
     listing.add_argument("destination", metavar="DESTINATION", help="a folder or URL that snapshots were taken to")
     listing.set_defaults(run=_list)
-    verify = commands.add_parser("verify-snapshot", help="read a snapshot and compare every file's SHA-256")
+    verify = _command(commands, "verify-snapshot", "read a snapshot and compare every file's SHA-256")
     verify.add_argument("snapshot", metavar="SNAPSHOT", help="DESTINATION/NAME")
     verify.set_defaults(run=_verify)
-    delete = commands.add_parser("delete-snapshot", help="remove a snapshot; what others share with it stays theirs")
+    delete = _command(commands, "delete-snapshot", "remove a snapshot; what others share with it stays theirs")
     delete.add_argument("snapshot", metavar="SNAPSHOT", help="DESTINATION/NAME")
     delete.set_defaults(run=_delete)
+
+
+def _command(commands: argparse._SubParsersAction[Any], name: str, what: str) -> argparse.ArgumentParser:
+    return commands.add_parser(name, help=what, description=f"{what[:1].upper()}{what[1:]}.")
 
 
 def _take(arguments: argparse.Namespace, output: Output) -> int:
