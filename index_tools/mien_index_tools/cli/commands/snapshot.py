@@ -48,7 +48,8 @@ def add_snapshots(commands: argparse._SubParsersAction[Any]) -> None:
 
 
 def _command(commands: argparse._SubParsersAction[Any], name: str, what: str) -> argparse.ArgumentParser:
-    return commands.add_parser(name, help=what, description=f"{what[:1].upper()}{what[1:]}.")
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=what, description=f"{what[:1].upper()}{what[1:]}.")
+    return parser
 
 
 def _take(arguments: argparse.Namespace, output: Output) -> int:
