@@ -206,6 +206,23 @@ def test_replaying_past_an_erasure_leaves_no_trace_either(
     store_agrees(store_path)
 
 
+def test_a_revision_between_snapshot_and_erasure_is_without_them(store_path: Path, place: Path) -> None:
+    """Replayed from a journal that names them no more, up to a revision at which they were there."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        name = snapshot(engine)
+        history(engine, PERSON, NEIGHBOR)
+        enroll(engine, [PEOPLE])
+        revision = engine.server_info().revision
+        erasure = erase(engine, PERSON)
+    made = restored(place, name, store_path, revision)
+    assert made.restored_revision == revision
+    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, FACES_EACH)]
+    assert people(store_path) == {identity_id(person) for person in range(PEOPLE + 1) if person != PERSON}
+    check_nothing_is_left(store_path, erasure)
+
+
 def test_a_face_that_was_given_to_the_erased_person_later_does_not_come_back(store_path: Path, place: Path) -> None:
     """At the snapshot it is another's; that one stays, without the face."""
     with opened(store_path, place) as engine:
