@@ -242,6 +242,25 @@ def test_a_face_that_was_given_to_the_erased_person_later_does_not_come_back(sto
     store_agrees(store_path)
 
 
+def test_a_face_that_came_back_to_the_erased_person_later_leaves_nothing(store_path: Path, place: Path) -> None:
+    """At the snapshot it had been given away: what the journal says of its last owner is not the last word."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        first = snapshot(engine)
+        engine.faces.move(GALLERY, [face_id(PERSON, 0)], identity_id(NEIGHBOR))
+        second = snapshot(engine)
+        engine.faces.move(GALLERY, [face_id(PERSON, 0)], identity_id(PERSON))
+        erase(engine, PERSON)
+    for name in (second, first):
+        restored(place, name, store_path)
+        with Engine.open(store_path, OPTIONS) as engine:
+            ended(engine)
+            assert engine.identities.get(GALLERY, identity_id(NEIGHBOR))[0].face_count == FACES_EACH
+        assert traces(store_path, patterns(PERSON)) == []
+    store_agrees(store_path)
+
+
 def test_restoring_again_and_again_never_brings_anybody_back(store_path: Path, place: Path) -> None:
     """Whatever snapshot of whichever history follows which: an erasure that any of the stores in place saw holds."""
     with opened(store_path, place) as engine:

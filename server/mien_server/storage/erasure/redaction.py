@@ -61,6 +61,7 @@ class Erased:
         ordinals: rows that were theirs.
         texts: what is to be found nowhere afterwards.
         journal_entry_count, request_count: how many records they were taken out of.
+        later_ordinals: rows that became theirs after what the journal tells: the store was restored to a time before.
     """
 
     gallery_number: int
@@ -72,6 +73,7 @@ class Erased:
     texts: set[bytes] = field(default_factory=set)
     journal_entry_count: int = 0
     request_count: int = 0
+    later_ordinals: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.create_times_us.setdefault(self.identity_number, 0)
@@ -140,7 +142,7 @@ class History:
                 if last := people.get(number):
                     last.ordinals.add(ordinal)
                 for one in people.values():
-                    if one is not last:
+                    if one is not last and ordinal not in one.later_ordinals:
                         one.ordinals.discard(ordinal)
 
     def _take_rows(self, rows: EnrolledRows) -> None:

@@ -416,6 +416,7 @@ def _case(record: ErasureRecord) -> _Case:
         set(work.texts),
         record.journal_entry_count,
         record.request_count,
+        set(record.ordinals) if record.restore_time_us else set(),
     )
     return _Case(record, work, erased)
 
