@@ -144,7 +144,7 @@ class Erasure:
 
     Attributes:
         revision: restoring to an earlier one of the same history would bring them back.
-        faces: theirs when they were erased.
+        faces: theirs when they were erased, once or again.
         former_faces: faces that were theirs last and were deleted before: erased too, once the erasure has ended.
     """
 
@@ -346,6 +346,8 @@ class EngineHistory(RuleBasedStateMachine):
                 continue
             erasure.revision = revision
             if erasure.identity_id in self.model.people:
+                # Those too that were given to others later.
+                erasure.faces |= set(self.model.faces_of(erasure.identity_id))
                 self.model.forget(erasure.identity_id)
             for face in erasure.faces & self.model.owners.keys():
                 self.model.forget_face(face)
