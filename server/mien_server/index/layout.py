@@ -102,7 +102,7 @@ def candidate_specifications(code: IndexCode, dimension: int, live_rows: int) ->
 
 def _coarse_specifications(lists: int, dimension: int, fine: int) -> list[CodeSpecification]:
     """Layouts of fewer codes than the fine ones."""
-    if CODES_COARSE * DIRECTIONS_PER_CODE < dimension:
+    if dimension > CODES_COARSE * DIRECTIONS_PER_CODE:
         directions = CODES_COARSE * DIRECTIONS_PER_CODE
         return [CodeSpecification(lists, CODES_COARSE, residual=False, directions=directions)]
     plain = CodeSpecification(lists, subquantizer_count(dimension, CODES_COARSE), residual=False)
