@@ -300,6 +300,14 @@ class Reading:
                     on_damage(error)
             yield whole
 
+    def raw(self, database: Database, key: bytes) -> bytes | None:
+        """What LMDB has for a key, with its checksum and unverified."""
+        transaction = self._open()
+        try:
+            return transaction.get(key, db=self._handles[database])
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
     def raw_chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:

@@ -25,8 +25,8 @@ __all__ = [
 
 FORMAT_VERSION = 2
 DAMAGE_ADVICE = (
-    "see all that is damaged with mien-index verify, restore the store from a copy, or serve the rest with "
-    "mien-server --serve-damaged"
+    "see all that is damaged with mien-index verify, restore the store from a copy, or serve the rest, and delete what "
+    "is damaged, with mien-server --serve-damaged"
 )
 """What the message of damage ends with that was met in a store."""
 REPAIR_ADVICE = (

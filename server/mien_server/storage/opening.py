@@ -59,6 +59,7 @@ class OpenedStore:
 
     Attributes:
         damage: what is not served, where that was asked for.
+        serves_damaged: whether it was.
     """
 
     layout: Layout
@@ -70,6 +71,7 @@ class OpenedStore:
     clock: Clock
     upkeep: Upkeep = field(default_factory=Upkeep)
     damage: Doubts = field(default_factory=Doubts)
+    serves_damaged: bool = False
 
     @contextmanager
     def pinned(self) -> Iterator[Transaction]:
@@ -119,7 +121,17 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
     clock = Clock(options.clock_us, latest_us)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock, damage=damage)
+    return OpenedStore(
+        layout,
+        store_format,
+        lock,
+        environment,
+        handles,
+        snapshots,
+        clock,
+        damage=damage,
+        serves_damaged=options.serve_damaged,
+    )
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
 from typing import NamedTuple
@@ -18,7 +19,7 @@ from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import vector_damaged
 
-__all__ = ["PatrolChunk", "patrol_chunk"]
+__all__ = ["PatrolChunk", "is_damaged", "patrol_chunk"]
 
 # Databases whose records may have megabytes: few of them are read at once.
 _LARGE = frozenset({Database.JOURNAL, Database.REQUESTS})
@@ -66,6 +67,29 @@ def patrol_chunk(
         for number, faces in groupby(whole, lambda face: keys.decode_gallery(face.key)):
             read_bytes += _check_vectors(content, number, list(faces), doubts)
     return PatrolChunk(read_bytes, chunk[-1][0] + b"\0" if len(chunk) == count else None, doubts)
+
+
+def is_damaged(records: RecordReader, content: SnapshotContent, place: Mapping[str, str]) -> bool:
+    """Whether what was found in a place, which a damage of a record or of a vector names, is there and damaged."""
+    if "database" in place:
+        database, key = Database(place["database"]), bytes.fromhex(place["key"])
+        raw = records.reading.raw(database, key)
+        if raw is None:
+            return False
+        try:
+            stored_value(database, key, raw)
+        except CorruptStore:
+            return True
+        return False
+    for number, state in content.galleries.items():
+        if str(state.mapping.file.path) == place["file"]:
+            key = keys.encode_numbered(number, int(place["ordinal"]))
+            doubts = Doubts()
+            raw = records.reading.raw(Database.FACES, key)
+            if raw is not None:
+                _check_vectors(content, number, [_Face(key, raw)], doubts)
+            return bool(doubts.count)
+    return False
 
 
 def _check_vectors(content: SnapshotContent, number: int, faces: list[_Face], doubts: Doubts) -> int:
