@@ -271,10 +271,18 @@ def _index(
     )
     inspection = inspect_generation(directory, expected, rows, is_deep=is_deep)
     _note(checked, inspection, directory)
+    if inspection.outdated:
+        checked.what += f", made with {inspection.outdated}: the server makes it anew"
     checked.count = inspection.rows if is_deep else inspection.files
     checked.seconds = time.perf_counter() - start_s
     yield checked
-    if not is_deep or not inspection.name or inspection.problems or rows.live_count < AGREEMENT_ROWS_MIN:
+    if (
+        not is_deep
+        or not inspection.name
+        or inspection.problems
+        or inspection.outdated
+        or rows.live_count < AGREEMENT_ROWS_MIN
+    ):
         return
     measured = Checked(prefix + "searches by the index against exact ones")
     start_s = time.perf_counter()

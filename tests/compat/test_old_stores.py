@@ -139,3 +139,22 @@ def test_a_backup_never_goes_over_other_things(tmp_path: Path) -> None:
     before = files_of(store)
     assert main(["migrate", str(store), "--backup", str(other)]) == 4
     assert files_of(store) == before
+
+
+@pytest.mark.parametrize("archive", OLD_STORES, ids=lambda path: path.name)
+def test_a_migrated_store_is_not_doubted(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An index of an older version is no doubt but a note: the server makes it anew. One that contradicts its own
+    manifest is doubted all the same.
+    """
+    store, _ = unpacked(archive, tmp_path)
+    assert main(["migrate", str(store)]) == 0
+    for flags in ([], ["--deep"]):
+        capsys.readouterr()
+        assert main(["verify", str(store), *flags]) == 0
+        assert "made with a manifest of version 3" in capsys.readouterr().out
+    [lists] = store.glob("index/*/*/lists-*.faiss")
+    content = bytearray(lists.read_bytes())
+    content[-1] ^= 1
+    lists.write_bytes(content)
+    assert main(["verify", str(store), "--deep"]) == 1
+    assert str(lists) in capsys.readouterr().out

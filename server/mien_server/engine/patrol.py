@@ -28,6 +28,8 @@ RETRY_AFTER_S = 3600.0
 LISTED_MAX = 1000
 LOOK_INTERVAL_S = 10.0
 """How soon something damaged that was deleted is known no more."""
+CHECKED_ROWS_MAX = 1_000_000
+"""A larger store is not held against itself while it is served: that takes some 25 seconds a million faces."""
 _FOUND_BY_WALKS = frozenset({"RECORD_DAMAGED", "VECTOR_DAMAGED"})
 
 
@@ -76,6 +78,7 @@ class Patrol:
         self._known = _Findings()
         self._walked = _Findings()
         self._looked_at_revision = store.revision
+        self._has_less = False
         self._end_time_us = 0
         self._thread = threading.Thread(target=self._run, name="mien-patrol", daemon=True)
         self._take(store.damage, self._known)
@@ -157,7 +160,25 @@ class Patrol:
                 with self._lock:
                     self._known.drop(_key_of(damage))
                     self._walked.drop(_key_of(damage))
+                    self._has_less = True
+        self._forget_what_followed()
         self._looked_at_revision = revision
+
+    def _forget_what_followed(self) -> None:
+        """What only the opening looks for (counts, names, labels that disagree) mostly follows from damaged records:
+        once these are gone, everything is held against everything.
+        """
+        reasons = {damage.reason for damage in self.damages()}
+        if not self._has_less or not reasons or reasons & _FOUND_BY_WALKS:
+            return
+        self._has_less = False
+        with self._store.view(shows_expired=True) as view:
+            row_count = sum(gallery.counts.row_count for gallery in view.galleries())
+            is_whole = row_count <= CHECKED_ROWS_MAX and not view.check()
+        if is_whole:
+            with self._lock:
+                self._known = _Findings()
+            logger.info("patrol: nothing of the store is damaged any more")
 
     def _run(self) -> None:
         walk_at_s = time.monotonic() + min(FIRST_AFTER_S, self._options.interval_s)
@@ -180,9 +201,10 @@ class Patrol:
         """What a whole walk has found is what there is, beside what only the opening looks for."""
         with self._lock:
             walked = self._walked
-            for damage in self._known.listed.values():
+            for key, damage in self._known.listed.items():
                 if damage.reason not in _FOUND_BY_WALKS:
                     walked.add(damage)
+                self._has_less |= key not in walked.listed
             self._known, self._walked = walked, _Findings()
 
     def _take(self, damages: Damages, findings: _Findings) -> None:
