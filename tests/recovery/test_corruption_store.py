@@ -135,9 +135,9 @@ def meta_page_flipped(place: int) -> Callable[[Path], str]:
     return do
 
 
-def child_number_flipped(store: Path) -> str:
+def child_number_flipped(store: Path, database: str = "faces") -> str:
     """A number of a page below the root, changed so that it leads far beyond the file: LMDB would die of it."""
-    offset = page_of(store, "faces", level="root")
+    offset = page_of(store, database, level="root")
     content = bytearray((store / DATA).read_bytes())
     first_node = offset + int.from_bytes(content[offset + 16 : offset + 18], "little")
     content[first_node + 2] ^= 0x7F

@@ -13,6 +13,7 @@ import lmdb
 from mien_server.errors import CorruptStore, Unavailable
 from mien_server.records.store_pb2 import GalleryRecord
 from mien_server.storage.databases import Database, Handles, Reading
+from mien_server.storage.exchanging import require_exchanged
 from mien_server.storage.layout import Layout, StoreFormat, read_format, require_format
 from mien_server.storage.lmdb_errors import translated_open_error
 from mien_server.storage.lmdb_format import DATA_FILE_NAME
@@ -30,8 +31,10 @@ def held(layout: Layout) -> Iterator[None]:
     """Keep servers out for the length of the block, without writing anything; a store without LOCK has none.
 
     Raises:
+        PreconditionFailed: RESTORE_UNFINISHED.
         Unavailable: STORE_LOCKED, a process has the store open.
     """
+    require_exchanged(layout.root)
     try:
         descriptor = os.open(layout.lock_file, os.O_RDONLY)
     except FileNotFoundError:

@@ -20,7 +20,6 @@ import numpy as np
 
 from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
 from mien_server.storage import keys
-from mien_server.storage.backup.exchanging import put_in_place
 from mien_server.storage.backup.history import History, open_snapshot_history, open_store_history, reach_of
 from mien_server.storage.backup.manifest import (
     CHECKSUM_FILE_NAME,
@@ -43,6 +42,7 @@ from mien_server.storage.databases import (
     open_databases,
     open_environment,
 )
+from mien_server.storage.exchanging import finish_exchange, put_in_place
 from mien_server.storage.layout import Layout, sync_folder
 from mien_server.storage.lock import StoreLock
 from mien_server.storage.opening import vector_file_of
@@ -115,6 +115,7 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
     target = target.resolve() if target.exists() else target
     with ExitStack() as opened, _explained(target):
         target.parent.mkdir(parents=True, exist_ok=True)
+        finish_exchange(target)
         is_store = _is_store(target)
         if is_store:
             opened.callback(StoreLock(Layout(target).lock_file).release)
