@@ -333,8 +333,8 @@ class SnapshotSettings(_Section):
 
     destinations: TextList = Field(
         default=(),
-        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
-        "default. None: the server takes no snapshots.",
+        description="Folders outside of the store and URLs (s3://bucket/folder) for snapshots, and below; the first is "
+        "the default. None: the server takes no snapshots.",
     )
 
 

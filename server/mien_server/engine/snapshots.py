@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.types import OperationKind, OperationState, RequestToken, SnapshotSummary
-from mien_server.errors import Cancelled, InternalError, MienError, NotFound, PreconditionFailed
+from mien_server.errors import Cancelled, InternalError, InvalidArgument, MienError, NotFound, PreconditionFailed
 from mien_server.index import GenerationRefused, generation_files
 from mien_server.records.store_pb2 import OperationRecord, SnapshotRecord
 from mien_server.storage import ForgetSnapshot, PutSnapshot, RequestKey, Store
@@ -26,6 +26,7 @@ from mien_server.storage.backup import (
     SnapshotTaken,
     canonical_uri,
     check_snapshot_name,
+    is_inside,
     list_snapshots,
     name_suffix,
     open_place,
@@ -76,6 +77,14 @@ class Snapshots:
         self._log = log
         self._indexes = indexes
         self._allowed = tuple(canonical_uri(destination) for destination in destinations)
+        for uri in self._allowed:
+            if is_inside(uri, store.path):
+                raise InvalidArgument(
+                    f"snapshots.destinations: {uri} lies in the store's folder {store.path}, so that each snapshot "
+                    "would hold those before it; give a folder outside of it, on another disk if there is one",
+                    field="snapshots.destinations",
+                    reason="SNAPSHOT_DESTINATION_INVALID",
+                )
         self._library_versions = library_versions
         self._wake = threading.Condition()
         self._waiting: deque[_Order] = deque()

@@ -7,7 +7,7 @@ imports fsspec. Nothing here may import the index: whoever takes a snapshot says
 
 from mien_server.storage.backup.listing import SnapshotInfo, list_snapshots, remove_snapshot
 from mien_server.storage.backup.manifest import SnapshotManifest, check_snapshot_name, name_suffix, snapshot_named
-from mien_server.storage.backup.places import Place, canonical_uri, open_place
+from mien_server.storage.backup.places import Place, canonical_uri, is_inside, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
 from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, take_snapshot
 from mien_server.storage.backup.verifying import SnapshotVerified, verify_snapshot
@@ -23,6 +23,7 @@ __all__ = [
     "SnapshotVerified",
     "canonical_uri",
     "check_snapshot_name",
+    "is_inside",
     "list_snapshots",
     "name_suffix",
     "open_place",

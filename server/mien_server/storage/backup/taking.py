@@ -33,7 +33,7 @@ from mien_server.storage.backup.manifest import (
     read_manifest,
     snapshot_name,
 )
-from mien_server.storage.backup.places import Place
+from mien_server.storage.backup.places import Place, is_inside
 from mien_server.storage.backup.vectors import PinnedVectors, part_path, part_ranges, part_rows_of
 from mien_server.storage.layout import Layout, folder_name
 from mien_server.storage.steps import reached
@@ -103,7 +103,7 @@ def take_snapshot(
         Cancelled: by `watch`.
         Unavailable: the place, or the store's disk, refuses.
     """
-    if "://" not in place.uri and Path(place.uri).is_relative_to(store.path.resolve()):
+    if is_inside(place.uri, store.path):
         raise InvalidArgument(
             f"{place.uri} is inside of the store; give a folder outside of it, on another disk if there is one",
             field="destination_uri",
