@@ -28,7 +28,7 @@ from mien_server.storage.layout import Layout, read_format, require_format
 from mien_server.storage.offline import OfflineStore, held, open_read_only
 from mien_server.storage.page_file import PageFault, PageFile
 from mien_server.storage.salvage import Salvaged, salvage
-from mien_server.storage.structure import check_structure
+from mien_server.storage.structure import check_structure, require_readable
 from mien_server.storage.vector_file import VectorMapping
 
 __all__ = ["Verification", "in_a_process", "repair", "verify"]
@@ -224,6 +224,7 @@ def _structure(layout: Layout) -> Checked:
     faults: list[PageFault] = []
     try:
         with checked.doubts.noted():
+            require_readable(path)
             file = PageFile(path)
             report = check_structure(file, file.metas[0])
             checked.count = report.pages

@@ -30,7 +30,7 @@ LOOK_INTERVAL_S = 10.0
 """How soon something damaged that was deleted is known no more."""
 CHECKED_ROWS_MAX = 1_000_000
 """A larger store is not held against itself while it is served: that takes some 25 seconds a million faces."""
-_FOUND_BY_WALKS = frozenset({"RECORD_DAMAGED", "VECTOR_DAMAGED"})
+_FOUND_BY_WALKS = frozenset({"RECORD_DAMAGED", "VECTOR_DAMAGED", "VECTOR_UNREADABLE"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from mien_server.storage.lmdb_format import DATA_FILE_NAME
 __all__ = [
     "DAMAGE_ADVICE",
     "FORMAT_VERSION",
+    "READ_ADVICE",
     "REPAIR_ADVICE",
     "Layout",
     "StoreFormat",
@@ -34,6 +35,11 @@ REPAIR_ADVICE = (
     "with mien-index verify STORE --repair NEW_STORE"
 )
 """The same for damage without which nothing of a gallery or of the store can be served."""
+READ_ADVICE = (
+    "the disk fails: restore the store from a copy, or copy what the disk still reads to another one and save what is "
+    "whole there with mien-index verify COPY --repair NEW_STORE"
+)
+"""What the message of something ends with that the system cannot read."""
 _FORMAT_NAME = "mien-store"
 _FORMAT_BYTES_MAX = 4096
 _STORE_ID = re.compile("[0-9a-f]{32}")

@@ -17,7 +17,7 @@ from mien_server.storage.doubts import Doubts
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face_headers
-from mien_server.storage.vector_file import vector_damaged
+from mien_server.storage.vector_file import readable_rows, vector_damaged
 
 __all__ = ["PatrolChunk", "is_damaged", "patrol_chunk"]
 
@@ -100,9 +100,14 @@ def _check_vectors(content: SnapshotContent, number: int, faces: list[_Face], do
     expected = decode_face_headers([face.value for face in faces], found)["vector_checksum"]
     ordinals = keys.decode_trailing_numbers(found).astype(np.int64)
     file = content.galleries[number].mapping.file
-    vectors = content.rows(number).vectors
-    is_there = ordinals < vectors.shape[0]
+    is_there = ordinals < content.galleries[number].counts.row_count
     ordinals, expected = ordinals[is_there], expected[is_there]
-    for ordinal in ordinals[row_checksums(vectors[ordinals]) != expected].tolist():
+    try:
+        readable, vectors = readable_rows(file, ordinals, doubts.add_error)
+    except FileNotFoundError:
+        # The gallery was deleted since this view was opened.
+        return 0
+    wrong = row_checksums(vectors) != expected[np.isin(ordinals, readable)]
+    for ordinal in readable[wrong].tolist():
         doubts.add_error(vector_damaged(file, ordinal))
     return int(ordinals.shape[0]) * file.row_bytes
