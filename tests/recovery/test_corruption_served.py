@@ -26,8 +26,9 @@ from mien_server.storage import (
 )
 from mien_server.storage.store import Store as OpenStore
 from tests.recovery.corruption_support import DAMAGED_OPTIONS, FACE_COUNT, PERSON_COUNT, make_store
-from tests.recovery.test_corruption_store import record_flipped
-from tests.storage_support import enroll, labelled, open_store, rows
+from tests.recovery.test_corruption_store import record_flipped, vector_flipped
+from tests.snapshot_support import take
+from tests.storage_support import OPTIONS, enroll, labelled, open_store, rows
 
 PERSON = "person-031"
 PEOPLE = [f"person-{number:03d}" for number in range(PERSON_COUNT)]
@@ -146,6 +147,42 @@ def test_a_batch_is_enrolled_without_the_duplicate_of_a_damaged_face(store: Path
         assert bool(result.is_duplicate[2]) == (duplicates is Duplicates.SKIP)
 
 
+@pytest.mark.parametrize(
+    ("database", "wanted"),
+    [
+        ("identities", b"Name 31"),
+        ("identity_ids", PERSON.encode()),
+        ("faces", b"picture 77"),
+        ("face_ids", (77).to_bytes(8, "big")),
+        ("journal", b"visitors"),
+        ("requests", b"fingerprint"),
+        ("operations", b"done"),
+    ],
+)
+@pytest.mark.parametrize("options", [OPTIONS, DAMAGED_OPTIONS], ids=["strict", "damaged"])
+def test_no_snapshot_is_taken_of_a_damaged_record(
+    store: Path, tmp_path: Path, database: str, wanted: bytes, options: StoreOptions
+) -> None:
+    """No restore would accept it, and it would stand where a good one stood."""
+    record_flipped(database, wanted)(store)
+    with open_store(store, options) as opened, pytest.raises(CorruptStore) as refused:
+        take(opened, tmp_path / "snapshots")
+    assert refused.value.metadata["database"] == database
+    assert list(tmp_path.glob("snapshots/*")) == []
+
+
+def test_no_snapshot_is_taken_of_a_damaged_vector_that_is_not_served(store: Path, tmp_path: Path) -> None:
+    """Left out of searches it is in the store all the same."""
+    vector_flipped(store)
+    with open_store(store, DAMAGED_OPTIONS) as opened:
+        with pytest.raises(CorruptStore) as refused:
+            take(opened, tmp_path / "snapshots")
+        assert refused.value.reason == "VECTOR_DAMAGED"
+        assert list(tmp_path.glob("snapshots/*")) == []
+        opened.write(DeleteFaces("people", ["people-face-0007"]))
+        take(opened, tmp_path / "snapshots")
+
+
 @pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
 def test_without_the_flag_what_names_a_damaged_identity_is_refused(store: Path, damage: Callable[[Path], str]) -> None:
     """A batch that names it is refused as a whole, and so is its deletion where its record is damaged."""
@@ -229,6 +266,16 @@ def test_a_damaged_face_is_deleted_by_its_id(store: Path) -> None:
         opened.write(DeleteIdentity("people", PERSON))
         with opened.view() as view:
             assert view.check() == []
+    assert_whole(store)
+
+
+def test_a_face_whose_id_is_damaged_is_deleted_by_it(store: Path) -> None:
+    """Its own record says which one it is."""
+    record_flipped("face_ids", (77).to_bytes(8, "big"))(store)
+    with open_store(store, DAMAGED_OPTIONS) as opened:
+        deleted = opened.write(DeleteFaces("people", ["people-face-0077", "people-face-0078"]))
+        assert isinstance(deleted, Committed)
+        assert deleted.result.deleted_count == 2
     assert_whole(store)
 
 

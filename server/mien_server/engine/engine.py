@@ -129,7 +129,7 @@ class Engine:
     def degraded_reasons(self) -> list[str]:
         """Why the store is not as it should be; empty when all is well."""
         damage_count = self._context.patrol.damage_count
-        damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
+        damaged = [_damage_words(damage_count)] if damage_count else []
         return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles(), *self.sweeper.troubles()]
 
     def close(self) -> None:
@@ -157,6 +157,11 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
         threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
         notices=recipe.notices,
     )
+
+
+def _damage_words(count: int) -> str:
+    things = "1 thing of the store is damaged" if count == 1 else f"{count} things of the store are damaged"
+    return f"{things} and not served: GetServerInfo names them, mien-index verify looks for more"
 
 
 def _versions() -> dict[str, str]:

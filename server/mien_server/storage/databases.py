@@ -19,6 +19,7 @@ from mien_server.storage.options import StoreOptions
 
 __all__ = [
     "GALLERY_KEYED",
+    "LARGE_RECORDS",
     "Database",
     "Handles",
     "Reading",
@@ -72,6 +73,9 @@ GALLERY_KEYED = (
     Database.FACE_LABEL_INDEX,
     Database.EXPIRY,
 )
+
+# Databases whose records may have megabytes: few of them are read at once.
+LARGE_RECORDS = frozenset({Database.JOURNAL, Database.REQUESTS})
 
 # Databases whose values have a checksum. The others hold keys alone, or numbers that follow from `faces`.
 _CHECKED = frozenset(Database) - {

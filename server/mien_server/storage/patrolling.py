@@ -12,7 +12,7 @@ import numpy as np
 from mien_server.errors import CorruptStore
 from mien_server.storage import keys
 from mien_server.storage.checksums import row_checksums
-from mien_server.storage.databases import Database, corrupt, stored_value
+from mien_server.storage.databases import LARGE_RECORDS, Database, corrupt, stored_value
 from mien_server.storage.doubts import Doubts
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
@@ -21,8 +21,6 @@ from mien_server.storage.vector_file import readable_rows, vector_damaged
 
 __all__ = ["PatrolChunk", "is_damaged", "patrol_chunk"]
 
-# Databases whose records may have megabytes: few of them are read at once.
-_LARGE = frozenset({Database.JOURNAL, Database.REQUESTS})
 _LARGE_RECORDS_MAX = 2
 
 
@@ -50,7 +48,7 @@ def patrol_chunk(
     records: RecordReader, content: SnapshotContent, database: Database, start: bytes, count: int
 ) -> PatrolChunk:
     """Verify up to `count` records of a database from the key `start` on; of faces their vectors too."""
-    count = min(count, _LARGE_RECORDS_MAX) if database in _LARGE else count
+    count = min(count, _LARGE_RECORDS_MAX) if database in LARGE_RECORDS else count
     chunk = next(records.reading.raw_chunks(database, b"", count, start), [])
     doubts = Doubts()
     whole: list[_Face] = []

@@ -8,6 +8,7 @@ the disk does not read cannot be left out: searches look at every row of a mappi
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -40,8 +41,10 @@ def find_quarantine(
     """
     check = StoreCheck(records, file_of)
     for checked in check.run():
-        for doubt in checked.doubts.listed:
-            damage.add_doubt(doubt)
+        for doubt, sentence in zip(checked.doubts.listed, checked.sentences(), strict=True):
+            # What names no file, or no whole key, is of one gallery and does not say so.
+            is_placed = doubt.reason not in {"CONTRADICTION", "RECORDS_DISAGREE"}
+            damage.add_doubt(doubt if is_placed else replace(doubt, message=sentence))
         damage.count += checked.doubts.count - len(checked.doubts.listed)
     for found in check.found.values():
         if found.unreadable is not None:

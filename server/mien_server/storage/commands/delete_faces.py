@@ -45,7 +45,7 @@ class DeleteFaces(Command[DeletedFacesResult]):
     def plan(self, planning: Planning) -> Plan[DeletedFacesResult]:
         """Decide what to write; see `Command.plan`."""
         work = GalleryWork(planning, self.gallery)
-        ordinals = work.face_ordinals(self.face_ids, allow_missing=self.allow_missing)
+        ordinals = work.face_ordinals(self.face_ids, allow_missing=self.allow_missing, is_deleting=True)
         if not ordinals:
             return Plan(DeletedFacesResult(0, []), Changes())
         faces = work.faces_to_delete(ordinals)

@@ -21,7 +21,7 @@ from mien_server.storage.changes import Changes, MovedRows
 from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.checks import require_identity_id
 from mien_server.storage.commands.derived import put_identity_ids, put_identity_labels
-from mien_server.storage.commands.stand_ins import Reference, face_stand_ins, id_of, identity_stand_in
+from mien_server.storage.commands.stand_ins import Reference, face_stand_ins, id_of, identity_stand_in, ordinals_of
 from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.expiry import has_expired
 from mien_server.storage.layout import REPAIR_ADVICE
@@ -137,13 +137,23 @@ class GalleryWork:
         put = PutIdentity(gallery_number=self.number, identity_id=identity_id, identity=record)
         self._changes.journal.append(JournalOperation(put_identity=put))
 
-    def face_ordinals(self, face_ids: Sequence[str], *, allow_missing: bool) -> list[int]:
+    def face_ordinals(self, face_ids: Sequence[str], *, allow_missing: bool, is_deleting: bool = False) -> list[int]:
         """Ordinals of the faces, ascending, each once.
+
+        Args:
+            is_deleting: where the rest is served, those whose ids' records are damaged are found by their own.
 
         Raises:
             NotFound: FACE_NOT_FOUND, unless missing ones are allowed.
         """
-        found = self._planning.records.face_ordinals(self.number, face_ids)
+        records = self._planning.records
+        try:
+            found = records.face_ordinals(self.number, face_ids)
+        except CorruptStore:
+            if not (is_deleting and records.serves_damaged):
+                raise
+            found = records.whole_face_ordinals(self.number, face_ids)
+            found |= ordinals_of(records, self.number, set(face_ids) - found.keys())
         if not allow_missing:
             for face_id in face_ids:
                 if face_id not in found:

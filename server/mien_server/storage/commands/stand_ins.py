@@ -22,7 +22,15 @@ from mien_server.storage.databases import Database
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import FaceValue, decode_face, decode_message
 
-__all__ = ["FaceStandIns", "IdentityStandIn", "Reference", "face_stand_ins", "id_of", "identity_stand_in"]
+__all__ = [
+    "FaceStandIns",
+    "IdentityStandIn",
+    "Reference",
+    "face_stand_ins",
+    "id_of",
+    "identity_stand_in",
+    "ordinals_of",
+]
 
 _CHUNK = 4096
 _NUMBER = slice(-keys.NUMBER_BYTES, None)
@@ -70,6 +78,17 @@ def id_of(records: RecordReader, gallery_number: int, identity_number: int) -> s
             if decode_message(IdentityRecord, raw, Database.IDENTITIES, key).number == identity_number:
                 return keys.decode_text(key)[1]
     return None
+
+
+def ordinals_of(records: RecordReader, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
+    """The ordinals of those of the faces that are there and whole, by their own records."""
+    wanted = set(face_ids)
+    found = {}
+    for chunk in records.chunks(Database.FACES, keys.encode_gallery(gallery_number), _CHUNK):
+        for key, raw in chunk:
+            if (face_id := decode_face(key, raw).face_id) in wanted:
+                found[face_id] = keys.decode_numbered(key)[1]
+    return found
 
 
 def face_stand_ins(records: RecordReader, gallery_number: int, ordinals: Sequence[int]) -> FaceStandIns:
