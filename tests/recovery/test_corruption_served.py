@@ -336,3 +336,19 @@ def test_what_nobody_can_number_is_refused_with_the_way_out(store: Path) -> None
     record_flipped("identity_ids", PERSON.encode())(store)
     with open_store(store, DAMAGED_OPTIONS) as opened, pytest.raises(MienError, match="--repair NEW_STORE"):
         opened.write(DeleteIdentity("people", PERSON))
+
+
+def test_a_record_that_is_not_found_is_refused_by_name(store: Path) -> None:
+    """Who has a number and faces, but whose record a damaged key hides, is named, also when the id is another's."""
+    import lmdb
+
+    environment = lmdb.open(str(store / "meta"), max_dbs=64)
+    with environment.begin(write=True) as transaction:
+        assert transaction.delete(b"\0\0\0\1" + PERSON.encode(), db=environment.open_db(b"identities", transaction))
+    environment.close()
+    with open_store(store) as opened:
+        with opened.view() as view, pytest.raises(CorruptStore, match=f"{PERSON}' has a number but no record"):
+            view.gallery("people").identities_named(["person-030", PERSON])
+        opened.write(PutIdentity("people", PERSON, allow_missing=True))
+        with pytest.raises(CorruptStore, match="faces name an identity that has no record"):
+            opened.write(MoveFaces("people", FACES_OF_PERSON[:1], "person-030"))

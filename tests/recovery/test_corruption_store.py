@@ -117,6 +117,12 @@ def key_flipped(store: Path) -> str:
     return "its keys do not ascend"
 
 
+def key_doubled(store: Path) -> str:
+    """The key of person 30 becomes that of person 31, who has one already."""
+    flip(store / DATA, live_bytes(store, "identities", b"person-030", in_key=True) + len("person-030") - 1, 1)
+    return "its keys do not ascend"
+
+
 def page_flipped(database: str, level: str, place: int, mask: int) -> Callable[[Path], str]:
     def do(store: Path) -> str:
         offset = page_of(store, database, level=level)
@@ -209,6 +215,7 @@ DAMAGES = [
     Damage("FORMAT: of another store", format_of_another_store, "STORE_MIXED"),
     Damage("a face's record", record_flipped("faces", b"picture 77"), "RECORD_DAMAGED", is_served_without=True),
     Damage("a face's key", key_flipped, "RECORDS_DAMAGED"),
+    Damage("an identity's key", key_doubled, "RECORDS_DAMAGED"),
     Damage("an identity's record", record_flipped("identities", b"Name 31"), "RECORD_DAMAGED", is_served_without=True),
     Damage("an identity's id", record_flipped("identity_ids", b"person-031"), "RECORD_DAMAGED", is_served_without=True),
     Damage("a gallery's record", record_flipped("galleries", b"people"), "RECORD_DAMAGED"),

@@ -161,7 +161,10 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
 
 def _damage_words(count: int) -> str:
     things = "1 thing of the store is damaged" if count == 1 else f"{count} things of the store are damaged"
-    return f"{things} and not served: GetServerInfo names them, mien-index verify looks for more"
+    return (
+        f"{things} and not served: see GetServerInfo, and mien-index verify for more; delete what is damaged, restore "
+        "the store from a copy, or save what is whole with mien-index verify STORE --repair NEW_STORE"
+    )
 
 
 def _versions() -> dict[str, str]:

@@ -207,8 +207,7 @@ def _page_by_lookup(view: GalleryView, choice: IdentityChoice, after: str, limit
         ids = view.identity_ids(choice.numbers[start : start + WALK_IDENTITIES_MAX])
         # Code points order texts as the bytes of their UTF-8 do.
         best = heapq.nsmallest(limit, best + [identity_id for identity_id in ids if identity_id > after])
-    records = view.identities_by_id(best)
-    return [(identity_id, records[identity_id]) for identity_id in best]
+    return view.identities_named(best)
 
 
 def _page_by_walk(view: GalleryView, choice: IdentityChoice, after: str, limit: int, deadline: Deadline) -> Page:

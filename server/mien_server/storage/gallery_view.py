@@ -14,7 +14,7 @@ from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.checksums import Words, row_checksums
-from mien_server.storage.databases import Database
+from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.expiry import Expired, has_expired
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
@@ -130,6 +130,20 @@ class GalleryView:
     def identities_by_id(self, identity_ids: Sequence[str]) -> dict[str, IdentityRecord]:
         """Those of the identities that are there, by id, in one sorted pass."""
         return dict(self._shown(self._records.identities_by_id(self.number, identity_ids).items()))
+
+    def identities_named(self, identity_ids: Sequence[str]) -> list[tuple[str, IdentityRecord]]:
+        """Identities that others say are there, with their ids, in the order given.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED, one has no record.
+        """
+        found = self.identities_by_id(identity_ids)
+        for identity_id in identity_ids:
+            if identity_id not in found:
+                key = keys.encode_text(self.number, identity_id)
+                what = f"the identity {identity_id!r} has a number but no record"
+                raise corrupt(Database.IDENTITIES, key, what, "ROW_NOT_RESOLVED")
+        return [(identity_id, found[identity_id]) for identity_id in identity_ids]
 
     def identities(self, after_id: str = "", limit: int | None = None) -> list[tuple[str, IdentityRecord]]:
         """Identities with their ids, in byte order of the ids, after `after_id`."""

@@ -287,7 +287,7 @@ class _Check:
 
 
 def _ascends(pages: npt.NDArray[np.uint8], rows: Numbers, starts: Numbers, sizes: Numbers) -> npt.NDArray[np.bool_]:
-    """Whether each key but the first is not less than the one before it, as far as its first bytes tell.
+    """Whether each key but the first comes behind the one before it, as far as its first bytes tell.
 
     Args:
         rows: int64 [n]: the page of each key; starts and sizes: where in it the key is.
@@ -304,4 +304,6 @@ def _ascends(pages: npt.NDArray[np.uint8], rows: Numbers, starts: Numbers, sizes
     result = np.ones(before.shape[0], dtype=np.bool_)
     for place in range(words.shape[1] - 1, -1, -1):
         result = is_less[:, place] | (is_equal[:, place] & result)
-    return result
+    is_whole = (sizes[:-1] == sizes[1:]) & (sizes[1:] <= _COMPARED_BYTES)
+    is_same: npt.NDArray[np.bool_] = is_equal.all(axis=1) & is_whole
+    return result & ~is_same

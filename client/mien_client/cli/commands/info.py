@@ -29,7 +29,8 @@ def _run(arguments: Arguments, session: Session) -> int:
     if info.serves_damaged:
         output.say(f"It serves a damaged store without what is damaged: {counted(info.damage_count, 'thing')}")
     for damage in info.damages[:_DAMAGES_SHOWN_MAX]:
-        output.say(f"Damaged: {damage.message}")
+        # What to do about it is said of all of them together.
+        output.say(f"Damaged: {damage.message.partition('; ')[0]}")
     if info.damage_count > _DAMAGES_SHOWN_MAX:
         output.say(f"... and {info.damage_count - _DAMAGES_SHOWN_MAX} more, see --json")
     for reason in info.degraded_reasons:

@@ -186,7 +186,7 @@ class GalleryWork:
                     raise
                 self._damaged_owners.add(number)
                 continue
-            if record is None:
+            if record is None or record.number != number:
                 key = keys.encode_text(self.number, identity_id)
                 raise corrupt(Database.IDENTITIES, key, "faces name an identity that has no record")
 
