@@ -321,6 +321,9 @@ def _rows(store: OfflineStore, record: GalleryRecord, found: FacesFound | None) 
     if found is None or found.is_live.shape[0] != counts.row_count:
         return None
     file = store.file_of(record)
+    if not file.path.is_file() or file.path.stat().st_size < file.file_bytes(counts.row_count):
+        # A doubt already.
+        return None
     return GalleryRows(
         revision=store.records.revision(),
         vectors=VectorMapping(file, counts.row_count).rows(counts.row_count),

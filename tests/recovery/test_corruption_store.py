@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mien_index_tools.cli.main import main
-from mien_server.errors import CorruptStore, MienError, PreconditionFailed
+from mien_server.errors import CorruptStore, MienError, PreconditionFailed, Unavailable
 from mien_server.storage.page_file import PageFile
 from mien_server.storage.vector_file import VECTORS_OFFSET
 from tests.recovery.corruption_support import DAMAGED_OPTIONS, FACE_COUNT, NAMES, contents, damage_of, make_store
@@ -344,6 +344,30 @@ def test_what_is_in_the_lock_does_not_matter(store: Path, content: bytes | None)
     assert main(["verify", str(store)]) == 0
     with open_store(store) as opened:
         contents(opened)
+
+
+def test_a_lock_that_is_removed_under_a_server_keeps_others_out(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a second server nor `verify` takes the missing file for a store that nobody has open."""
+    with open_store(store):
+        (store / "LOCK").unlink()
+        with pytest.raises(Unavailable, match="its LOCK was removed"):
+            open_store(store)
+        (store / "LOCK").unlink()
+        assert main(["verify", str(store)]) == 5
+        assert "its LOCK was removed" in capsys.readouterr().err
+    with open_store(store) as opened:
+        contents(opened)
+
+
+def test_verify_says_of_a_missing_vector_file_that_it_is_missing(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing of records that are whole."""
+    vectors_missing(store)
+    assert main(["verify", str(store), "--deep"]) == 1
+    assert "1 doubt in" in capsys.readouterr().out
 
 
 def test_records_that_only_help_to_find_others_are_checked(store: Path) -> None:

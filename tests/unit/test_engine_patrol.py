@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from mien_server.engine.patrol import LISTED_MAX, Patrol, PatrolOptions
-from mien_server.storage import DeleteFaces, DeleteIdentity, StoreOptions
+from mien_server.storage import DeleteFaces, DeleteGallery, DeleteIdentity, StoreOptions
 from mien_server.storage.vector_file import VECTORS_OFFSET
 from tests.recovery.corruption_support import DAMAGED_OPTIONS
 from tests.storage_support import DIMENSION, create, enroll, open_store, rows
@@ -64,3 +65,37 @@ def test_what_was_deleted_is_known_no_more(store_path: Path) -> None:
         patrol.walk()
         assert patrol.damage_count == 0
         assert patrol.damages() == ()
+
+
+def test_a_file_that_was_removed_is_found_and_forgotten(store_path: Path, tmp_path: Path) -> None:
+    """While it is away every look says what will be lost; a gallery that is deleted takes its file with it quietly."""
+    with open_store(store_path) as store:
+        enroll(store, rows(create(store), [("person", "face", 1)]))
+        enroll(store, rows(create(store, "others"), [("person", "face", 1)]))
+        patrol = Patrol(store, OPTIONS)
+        for name in ("FORMAT", "meta/data.mdb", "vectors/00000001/rows.vec"):
+            (store_path / name).rename(tmp_path / "away")
+            patrol.look_again()
+            patrol.walk()
+            [damage] = patrol.damages()
+            assert (damage.reason, damage.place["file"]) == ("FILE_MISSING", str(store_path / name))
+            (tmp_path / "away").rename(store_path / name)
+            patrol.walk()
+            assert patrol.damages() == ()
+        store.write(DeleteGallery("others", force=True))
+        patrol.look_again()
+        patrol.walk()
+        assert patrol.damages() == ()
+
+
+def test_a_file_of_vectors_that_ends_early_is_found(store_path: Path) -> None:
+    """A walk over rows that are not there any more names them, and does not look at the mapping, which ends the
+    process.
+    """
+    with open_store(store_path) as store:
+        enroll(store, rows(create(store), [(f"person-{row}", f"face-{row}", row) for row in range(600)]))
+        os.truncate(store_path / "vectors" / "00000001" / "rows.vec", VECTORS_OFFSET + 2 * DIMENSION * 4)
+        patrol = Patrol(store, OPTIONS)
+        patrol.walk()
+        assert patrol.damage_count == 598
+        assert {damage.reason for damage in patrol.damages()} == {"VECTOR_UNREADABLE"}

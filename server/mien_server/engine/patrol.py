@@ -30,7 +30,7 @@ LOOK_INTERVAL_S = 10.0
 """How soon something damaged that was deleted is known no more."""
 CHECKED_ROWS_MAX = 1_000_000
 """A larger store is not held against itself while it is served: that takes some 25 seconds a million faces."""
-_FOUND_BY_WALKS = frozenset({"RECORD_DAMAGED", "VECTOR_DAMAGED", "VECTOR_UNREADABLE"})
+_FOUND_BY_WALKS = frozenset({"RECORD_DAMAGED", "VECTOR_DAMAGED", "VECTOR_UNREADABLE", "FILE_MISSING"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +135,8 @@ class Patrol:
                 if early_s > 0:
                     self._is_closing.wait(early_s)
         if not self._is_closing.is_set():
+            with self._store.view() as view:
+                self._take(view.missing_files(), self._walked)
             self._settle()
             self._end_time_us = time.time_ns() // 1000
             logger.info(
@@ -142,11 +144,13 @@ class Patrol:
             )
 
     def look_again(self) -> None:
-        """Forget what is damaged no more, for somebody has deleted it.
+        """Find files that were removed, and forget what is damaged no more, for somebody has deleted it.
 
         Raises:
             MienError: the store could not be read.
         """
+        with self._store.view() as view:
+            self._take(view.missing_files(), self._known)
         revision = self._store.revision
         if revision == self._looked_at_revision:
             return

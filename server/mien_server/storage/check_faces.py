@@ -73,7 +73,8 @@ class FacesCheck:
         self._expected = {database: PairSums() for database in DERIVED}
         self._faces_of: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         # Nothing is allocated from a count alone: the vector file has that many rows, the database that many entries.
-        rows_max = counts.row_count if vectors is not None else 0
+        face_entries = self._records.reading.entry_count(Database.FACES)
+        rows_max = counts.row_count if vectors is not None else min(counts.row_count, max(16 * face_entries, 1 << 20))
         entries = self._records.reading.entry_count(Database.IDENTITIES)
         numbers_max = min(counts.next_identity_number, max(16 * entries, 1 << 20))
         self.found = FacesFound(
@@ -122,7 +123,7 @@ class FacesCheck:
                         self._expected[database].add(pair)
             self._progress(checked.count / max(counts.face_count, 1), f"faces of {self._name}")
         self._faces_of = faces_of
-        if beyond and self._vectors is not None:
+        if beyond and self.found.is_live.shape[0] == counts.row_count:
             doubts.add(f"there are {beyond} faces beyond the {counts.row_count} rows")
         if foreign:
             doubts.add(f"{foreign} faces name identities that cannot be there")

@@ -140,8 +140,13 @@ def read_format(layout: Layout) -> StoreFormat:
         with layout.format_file.open("rb") as file:
             raw = file.read(_FORMAT_BYTES_MAX)
     except FileNotFoundError as error:
+        way = (
+            f", or save the store with: mien-index verify {layout.root} --repair NEW_STORE"
+            if layout.meta.exists()
+            else ""
+        )
         raise PreconditionFailed(
-            f"{layout.root}: there is no FORMAT, so this is no store; check the path", reason="NOT_A_STORE"
+            f"{layout.root}: there is no FORMAT, so this is no store; check the path{way}", reason="NOT_A_STORE"
         ) from error
     try:
         content = json.loads(raw)
@@ -206,10 +211,15 @@ def write_format(layout: Layout, store_format: StoreFormat) -> None:
 
 def _make_format(layout: Layout) -> StoreFormat:
     others = sorted({entry.name for entry in layout.root.iterdir()} - _UNFINISHED)
-    if others:
-        what = "vectors or records of a store but no FORMAT" if {"meta", "vectors"} & set(others) else "other things"
+    if {"meta", "vectors"} & set(others):
         raise PreconditionFailed(
-            f"{layout.root}: the folder holds {what} ({', '.join(others[:5])}); give an empty folder or restore FORMAT",
+            f"{layout.root}: holds records or vectors of a store but no FORMAT; restore it from a copy, or save the store "
+            f"with: mien-index verify {layout.root} --repair NEW_STORE",
+            reason="NOT_A_STORE",
+        )
+    if others:
+        raise PreconditionFailed(
+            f"{layout.root}: the folder holds other things ({', '.join(others[:5])}); give an empty folder",
             reason="NOT_A_STORE",
         )
     store_format = StoreFormat(FORMAT_VERSION, uuid.uuid4().hex)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import groupby, pairwise
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,12 +15,13 @@ from mien_server.storage import keys
 from mien_server.storage.checksums import row_checksums
 from mien_server.storage.databases import LARGE_RECORDS, Database, corrupt, stored_value
 from mien_server.storage.doubts import Doubts
+from mien_server.storage.layout import Layout
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.snapshots import SnapshotContent
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import readable_rows, vector_damaged
 
-__all__ = ["PatrolChunk", "is_damaged", "patrol_chunk"]
+__all__ = ["PatrolChunk", "is_damaged", "missing_files", "patrol_chunk"]
 
 _LARGE_RECORDS_MAX = 2
 
@@ -67,6 +69,25 @@ def patrol_chunk(
     return PatrolChunk(read_bytes, chunk[-1][0] + b"\0" if len(chunk) == count else None, doubts)
 
 
+def missing_files(layout: Layout, content: SnapshotContent) -> Doubts:
+    """Files that were removed while the store is served; those of galleries stay as long as a view shows these."""
+    doubts = Doubts()
+    files = [state.mapping.file.path for state in content.galleries.values()]
+    for path in (layout.format_file, layout.records_file, *files):
+        if not path.exists():
+            doubts.add_error(_missing(path))
+    return doubts
+
+
+def _missing(path: Path) -> CorruptStore:
+    return CorruptStore(
+        f"{path}: was removed while the store is served: what was in it, and what is written to it from now on, goes when "
+        "the server ends; restore the store from a copy",
+        reason="FILE_MISSING",
+        metadata={"file": str(path)},
+    )
+
+
 def is_damaged(records: RecordReader, content: SnapshotContent, place: Mapping[str, str]) -> bool:
     """Whether what was found in a place, which a damage of a record or of a vector names, is there and damaged."""
     if "database" in place:
@@ -79,6 +100,8 @@ def is_damaged(records: RecordReader, content: SnapshotContent, place: Mapping[s
         except CorruptStore:
             return True
         return False
+    if "ordinal" not in place:
+        return not Path(place["file"]).exists()
     for number, state in content.galleries.items():
         if str(state.mapping.file.path) == place["file"]:
             key = keys.encode_numbered(number, int(place["ordinal"]))
@@ -103,7 +126,7 @@ def _check_vectors(content: SnapshotContent, number: int, faces: list[_Face], do
     try:
         readable, vectors = readable_rows(file, ordinals, doubts.add_error)
     except FileNotFoundError:
-        # The gallery was deleted since this view was opened.
+        doubts.add_error(_missing(file.path))
         return 0
     wrong = row_checksums(vectors) != expected[np.isin(ordinals, readable)]
     for ordinal in readable[wrong].tolist():

@@ -11,9 +11,10 @@ from mien_server.errors import InternalError, PreconditionFailed
 from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord, SnapshotRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Database, Reading
+from mien_server.storage.doubts import Doubts
 from mien_server.storage.gallery_view import GalleryView
 from mien_server.storage.opening import OpenedStore
-from mien_server.storage.patrolling import PatrolChunk, is_damaged, patrol_chunk
+from mien_server.storage.patrolling import PatrolChunk, is_damaged, missing_files, patrol_chunk
 from mien_server.storage.reading import RecordReader, gallery_not_found
 
 __all__ = ["StoreView"]
@@ -149,6 +150,10 @@ class StoreView:
     def patrol(self, database: Database, start: bytes, count: int) -> PatrolChunk:
         """Verify the checksums of up to `count` records of a database from the key `start` on, vectors included."""
         return patrol_chunk(self._reader(), self._content, database, start, count)
+
+    def missing_files(self) -> Doubts:
+        """Files of the store that are not there any more."""
+        return missing_files(self._opened.layout, self._content)
 
     def is_damaged(self, place: Mapping[str, str]) -> bool:
         """Whether what a patrol found in a place is still there, and damaged."""
