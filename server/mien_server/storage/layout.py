@@ -140,11 +140,8 @@ def read_format(layout: Layout) -> StoreFormat:
         with layout.format_file.open("rb") as file:
             raw = file.read(_FORMAT_BYTES_MAX)
     except FileNotFoundError as error:
-        way = (
-            f", or save the store with: mien-index verify {layout.root} --repair NEW_STORE"
-            if layout.meta.exists()
-            else ""
-        )
+        repair = f"mien-index verify {layout.root} --repair NEW_STORE"
+        way = f", restore FORMAT, or save the store with: {repair}" if layout.meta.exists() else ""
         raise PreconditionFailed(
             f"{layout.root}: there is no FORMAT, so this is no store; check the path{way}", reason="NOT_A_STORE"
         ) from error
@@ -213,8 +210,8 @@ def _make_format(layout: Layout) -> StoreFormat:
     others = sorted({entry.name for entry in layout.root.iterdir()} - _UNFINISHED)
     if {"meta", "vectors"} & set(others):
         raise PreconditionFailed(
-            f"{layout.root}: holds records or vectors of a store but no FORMAT; restore it from a copy, or save the store "
-            f"with: mien-index verify {layout.root} --repair NEW_STORE",
+            f"{layout.root}: holds records or vectors of a store but no FORMAT; restore it from a copy, or save the "
+            f"store with: mien-index verify {layout.root} --repair NEW_STORE",
             reason="NOT_A_STORE",
         )
     if others:

@@ -66,7 +66,7 @@ def lock_folder(folder: Path) -> int:
             return descriptor
         os.close(descriptor)
         raise Unavailable(
-            f"{folder}: a process has the store open, and its LOCK was removed; stop that process, or use another folder",
+            f"{folder}: a process has the store open, but its LOCK was removed; stop it, or use another folder",
             reason="STORE_LOCKED",
             metadata={"pid": "unknown"},
         ) from error
