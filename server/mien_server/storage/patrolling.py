@@ -81,7 +81,7 @@ def missing_files(layout: Layout, content: SnapshotContent) -> Doubts:
 
 def _missing(path: Path) -> CorruptStore:
     return CorruptStore(
-        f"{path}: was removed while the store is served: what was in it, and what is written from now on, goes when the "
+        f"{path}: was removed while the store is served: what was in it, and what is written now, goes when the "
         "server ends; restore the store from a copy",
         reason="FILE_MISSING",
         metadata={"file": str(path)},
