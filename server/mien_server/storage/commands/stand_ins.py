@@ -1,8 +1,7 @@
 """What stands for a damaged record of an identity or a face while it is deleted: what its references say of it.
 
 The record itself says nothing that could be trusted. Who refers to it is found by reading whole databases of its
-gallery, a second or so for a million faces, with the writer held meanwhile: it is done where something damaged is
-deleted, and nowhere else.
+gallery, with the writer held meanwhile: it is done where something damaged is deleted, and nowhere else.
 """
 
 from __future__ import annotations
