@@ -206,3 +206,11 @@ def test_a_migrated_store_is_not_doubted(archive: Path, tmp_path: Path, capsys: 
     lists.write_bytes(content)
     assert main(["verify", str(store), "--deep"]) == 1
     assert str(lists) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("archive", STORES, ids=lambda path: path.name)
+def test_no_store_of_an_earlier_release_is_doubted(archive: Path, tmp_path: Path) -> None:
+    """Before a server has opened it, and whether this release reads its index or makes it anew."""
+    store, _ = unpacked(archive, tmp_path)
+    assert main(["migrate", str(store)]) == 0
+    assert main(["verify", str(store), "--deep"]) == 0

@@ -271,7 +271,7 @@ def read_manifest(folder: Path) -> Manifest:
 
 
 def older_manifest(folder: Path) -> OlderManifest | None:
-    """What the manifest in `folder` says where an older version of Mien has written it; None where none has.
+    """What the manifest in `folder` says where it is of a version older than those that are read; None otherwise.
 
     Raises:
         GenerationRefused: an older manifest that does not say what each has to.
@@ -281,7 +281,7 @@ def older_manifest(folder: Path) -> OlderManifest | None:
         with path.open("rb") as file:
             fields = json.loads(file.read(MANIFEST_BYTES_MAX))
         version = fields["manifest_version"]
-        if type(version) is not int or not 0 < version < MANIFEST_VERSION:
+        if type(version) is not int or not 0 < version < min(MANIFEST_VERSIONS_READ):
             return None
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
