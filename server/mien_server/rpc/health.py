@@ -9,7 +9,7 @@ import grpc
 from grpc_health.v1 import health, health_pb2
 
 from mien_server.rpc.errors import as_mien_error
-from mien_server.rpc.handlers import Method, arrived, client_behind, end_with, handlers_of_service, refuse_overflow
+from mien_server.rpc.handlers import Method, add_handlers, arrived, client_behind, end_with, refuse_overflow
 from mien_server.rpc.patience import Patience
 
 __all__ = ["add_health"]
@@ -39,4 +39,4 @@ def add_health(servicer: health.HealthServicer, patience: Patience, server: grpc
         response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
     )
     handlers = {"Check": grpc.stream_unary_rpc_method_handler(check), "Watch": watch}
-    server.add_generic_rpc_handlers((handlers_of_service(health.SERVICE_NAME, handlers),))
+    add_handlers(server, health.SERVICE_NAME, handlers)

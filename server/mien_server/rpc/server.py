@@ -19,7 +19,7 @@ from grpc_reflection.v1alpha import reflection
 from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
-from mien_server.rpc.handlers import Admission
+from mien_server.rpc.handlers import Admission, add_handlers
 from mien_server.rpc.health import add_health
 from mien_server.rpc.lanes import Lanes, calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
@@ -101,7 +101,8 @@ class RpcServer:
         )
         turnstile = Turnstile(options.large_call_count_max, options.thread_count)
         handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
-        self._server.add_generic_rpc_handlers(tuple(handlers))
+        for service_name, handlers_by_name in handlers.items():
+            add_handlers(self._server, service_name, handlers_by_name)
         add_health(self._health, self._patience, self._server)
         described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]
         add_reflection(described, self._gate, self._server)
