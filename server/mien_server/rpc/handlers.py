@@ -205,6 +205,7 @@ def stream_handler(method: Method, stream: StreamMethod, admission: Admission, w
                 seat = current_seat()
                 if seat is not None:
                     # Its places are counted by the gate, and each request's work by the engine.
+                    seat.end_reading()
                     seat.park()
                 parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
                 yield from answers.run(begin_batches(stream, parse, call))

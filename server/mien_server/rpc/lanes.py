@@ -6,6 +6,10 @@ there is no place runs on the lane of refusals, where `overflow` tells its handl
 
 A call that only waits, for its message, for its turn, for the next request of a stream, parks: another thread works in
 its stead. So threads are held by work alone, and who waits is bounded where it waits.
+
+Few calls of a lane read their message at a time. gRPC keeps what has come of a message that is being read, however
+large it is, and next to nothing of one that is not; it does not say how much. So their number bounds the memory. A
+message that does not come at once gives its place up to another where `Patience` allows it.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ __all__ = [
 CONTROL_METHODS = frozenset(
     {
         "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
         "/mien.v1.OperationsService/CancelOperation",
         "/mien.v1.OperationsService/GetOperation",
         "/mien.v1.OperationsService/GetServerInfo",
@@ -50,6 +55,8 @@ CONTROL_WAITING_MAX = 256
 REFUSALS_WAITING_MAX = 1024
 CLIENT_SHARE = 0.75
 """Of a lane's threads one client gets at most so much, so that another's call need not wait for one of its to end."""
+READING_MAX = 8
+"""Calls of a lane whose messages are on their way at once, beside those that `Patience` found slow."""
 PARKED_MAX = 384
 """Calls of a lane that may be parked; further ones wait with their thread."""
 RETRY_AFTER_MIN_S = 0.1
@@ -73,6 +80,7 @@ class Seat:
     def __init__(self, lane: _Lane, client: Client) -> None:
         self.client = client
         self.is_parked = False
+        self.is_reading = True
         self._lane = lane
 
     def park(self) -> None:
@@ -82,6 +90,10 @@ class Seat:
     def resume(self) -> None:
         """Count as work again."""
         self._lane.resume(self)
+
+    def end_reading(self) -> None:
+        """Let another call read its message: this one has its own, or need not be waited for."""
+        self._lane.end_reading(self)
 
 
 def current_seat() -> Seat | None:
@@ -186,9 +198,12 @@ class _Lane:
         self._thread_count = thread_count
         self._waiting_max = waiting_max
         self._client_max = math.ceil(thread_count * CLIENT_SHARE)
+        self._client_reading_max = math.ceil(READING_MAX * CLIENT_SHARE)
         self._changed = threading.Condition()
         self._turns: Turns[_Task] = Turns()
         self._running: Counter[Client] = Counter()
+        self._reading: Counter[Client] = Counter()
+        self._reading_count = 0
         self._threads: list[threading.Thread] = []
         self._busy_count = 0
         self._parked_count = 0
@@ -221,6 +236,13 @@ class _Lane:
                 self._parked_count -= 1
                 self._busy_count += 1
                 self._running[seat.client] += 1
+
+    def end_reading(self, seat: Seat) -> None:
+        """See `Seat.end_reading`."""
+        with self._changed:
+            self._end_reading(seat)
+            if len(self._turns):
+                self._changed.notify()
 
     def overloaded(self) -> Overloaded:
         """The refusal of a call that found no place."""
@@ -288,16 +310,21 @@ class _Lane:
 
     def _next(self) -> tuple[Client, _Task] | None:
         with self._changed:
-            while self._busy_count >= self._thread_count or (taken := self._turns.take(self._may_run)) is None:
+            while self._is_full() or (taken := self._turns.take(self._may_run)) is None:
                 if self._is_closing:
                     return None
                 self._changed.wait()
             self._running[taken[0]] += 1
             self._busy_count += 1
+            self._reading[taken[0]] += 1
+            self._reading_count += 1
             return taken
 
+    def _is_full(self) -> bool:
+        return self._busy_count >= self._thread_count or self._reading_count >= READING_MAX
+
     def _may_run(self, client: Client) -> bool:
-        return self._running[client] < self._client_max
+        return self._running[client] < self._client_max and self._reading[client] < self._client_reading_max
 
     def _leave(self, seat: Seat, call_s: float) -> None:
         with self._changed:
@@ -306,6 +333,15 @@ class _Lane:
             else:
                 self._give_back(seat.client)
                 self._call_s += SMOOTHING * (call_s - self._call_s)
+            self._end_reading(seat)
+
+    def _end_reading(self, seat: Seat) -> None:
+        if seat.is_reading:
+            seat.is_reading = False
+            self._reading_count -= 1
+            self._reading[seat.client] -= 1
+            if not self._reading[seat.client]:
+                del self._reading[seat.client]
 
     def _give_back(self, client: Client) -> None:
         self._busy_count -= 1

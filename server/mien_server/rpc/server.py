@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
 from mien_server.rpc.handlers import Admission, add_handlers
-from mien_server.rpc.health import add_health
+from mien_server.rpc.health import Health
 from mien_server.rpc.lanes import Lanes, calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
 from mien_server.rpc.patience import Patience, PatienceLimits
@@ -87,12 +87,9 @@ class RpcServer:
         self._options = options
         self._gate = Gate(options.stream_count_max)
         self._health_threads = _started_threads(HEALTH_THREAD_COUNT, "mien-health")
-        self._health = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=self._health_threads
-        )
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lanes = Lanes(options.thread_count, options.waiting_call_count_max)
-        self._patience = Patience(options.patience, self._lanes.is_pressed)
+        limits = replace(options.patience, message_bytes_max=options.message_bytes_max)
+        self._patience = Patience(limits, self._lanes.is_pressed)
         lanes: Any = self._lanes
         self._server = grpc.server(
             lanes,
@@ -103,9 +100,10 @@ class RpcServer:
         handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
         for service_name, handlers_by_name in handlers.items():
             add_handlers(self._server, service_name, handlers_by_name)
-        add_health(self._health, self._patience, self._server)
-        described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]
-        add_reflection(described, self._gate, self._server)
+        names = [service.full_name for service in SERVICES]
+        self._health = Health(names, self._patience, self._health_threads)
+        self._health.add_to(self._server)
+        add_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._gate, self._server)
         self._addresses: list[str] = []
 
     @property
@@ -128,11 +126,11 @@ class RpcServer:
     def open(self, engine: Engine) -> None:
         """Answer from now on."""
         self._gate.open(engine)
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(health_pb2.HealthCheckResponse.SERVING)
 
     def begin_drain(self) -> None:
         """Turn health to NOT_SERVING, refuse new calls, and ask streams to end after what they have taken."""
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         self._gate.drain()
 
     def wait_until_idle(self, timeout_s: float) -> int:
@@ -147,10 +145,6 @@ class RpcServer:
         self._health_threads.shutdown()
         if self._options.unix_socket_path is not None:
             self._options.unix_socket_path.unlink(missing_ok=True)
-
-    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in (health.OVERALL_HEALTH, *(service.full_name for service in SERVICES)):
-            self._health.set(name, status)
 
     def _bind(self, address: str) -> str:
         host, _, port = address.rpartition(":")
