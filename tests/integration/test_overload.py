@@ -17,7 +17,7 @@ from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import gallery_service_pb2_grpc, operations_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.rpc import lanes
 from mien_server.rpc.clients import Client
-from mien_server.rpc.patience import Patience, PatienceLimits
+from mien_server.rpc.patience import SLOW_MIN, Patience, PatienceLimits
 from mien_server.rpc.server import ServerOptions
 from mien_server.rpc.streams import StreamWindow
 from tests.raw_http2 import GOAWAY, HEADERS, RST_STREAM, RawConnection, grpc_message
@@ -159,8 +159,8 @@ def test_checks_of_health_that_do_not_arrive_give_their_threads_back(server: Any
     health = server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.operations.GetServerInfo(operations_service_pb2.GetServerInfoRequest(), timeout=TIME_MAX_S).store_id
-    until(lambda: len(server.rpc._patience._arriving) == 2 * lanes.CONTROL_THREAD_COUNT)
     until(lambda: server.rpc._lanes._control._busy_count == 0)
+    until(lambda: len(server.rpc._patience._arriving) == SLOW_MIN)
     for connection in connections:
         connection.close()
     until(lambda: len(server.rpc._patience._arriving) == 0)

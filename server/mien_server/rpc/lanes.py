@@ -57,6 +57,8 @@ CLIENT_SHARE = 0.75
 """Of a lane's threads one client gets at most so much, so that another's call need not wait for one of its to end."""
 READING_MAX = 8
 """Calls of a lane whose messages are on their way at once, beside those that `Patience` found slow."""
+READING_KEPT = 3
+"""Of these as many are for clients that have no other message on its way."""
 PARKED_MAX = 384
 """Calls of a lane that may be parked; further ones wait with their thread."""
 RETRY_AFTER_MIN_S = 0.1
@@ -198,7 +200,6 @@ class _Lane:
         self._thread_count = thread_count
         self._waiting_max = waiting_max
         self._client_max = math.ceil(thread_count * CLIENT_SHARE)
-        self._client_reading_max = math.ceil(READING_MAX * CLIENT_SHARE)
         self._changed = threading.Condition()
         self._turns: Turns[_Task] = Turns()
         self._running: Counter[Client] = Counter()
@@ -324,7 +325,8 @@ class _Lane:
         return self._busy_count >= self._thread_count or self._reading_count >= READING_MAX
 
     def _may_run(self, client: Client) -> bool:
-        return self._running[client] < self._client_max and self._reading[client] < self._client_reading_max
+        may_read = client not in self._reading or self._reading_count < READING_MAX - READING_KEPT
+        return may_read and self._running[client] < self._client_max
 
     def _leave(self, seat: Seat, call_s: float) -> None:
         with self._changed:

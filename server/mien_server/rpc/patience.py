@@ -27,7 +27,7 @@ PARKED_AFTER_S = 0.1
 """A message that is not there by then may take long: its thread is made up for."""
 SLOW_AFTER_S = 0.1
 """A message that is not there by then is its caller's to be late with; see `Patience`."""
-STANDSTILL_S = 2.0
+STANDSTILL_S = 0.5
 """When no message has come from anybody for so long, it is not for want of looking."""
 SLOW_MIN = 4
 """Slow messages that may be waited for at once, at least."""
