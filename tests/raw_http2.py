@@ -13,6 +13,7 @@ __all__ = ["RawConnection", "grpc_message"]
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 DATA, HEADERS, RST_STREAM, SETTINGS, PING, GOAWAY, WINDOW_UPDATE = 0x0, 0x1, 0x3, 0x4, 0x6, 0x7, 0x8
+INITIAL_WINDOW_SIZE = 0x4
 END_STREAM, ACKNOWLEDGED, END_HEADERS = 0x1, 0x1, 0x4
 FRAME_BYTES_MAX = 16_384
 TIMEOUT_S = 60.0
@@ -52,6 +53,16 @@ class RawConnection:
         self._socket = socket.create_connection((host, int(port)), TIMEOUT_S)
         self._socket.sendall(PREFACE + _frame(SETTINGS, 0, 0))
         self._next_stream = 1
+
+    @property
+    def peer(self) -> str:
+        """This end, as gRPC names it."""
+        host, port = self._socket.getsockname()
+        return f"ipv4:{host}:{port}"
+
+    def grant_nothing(self) -> None:
+        """Take not one byte of the answers of calls that are begun from now on."""
+        self._socket.sendall(_frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)))
 
     def close(self) -> None:
         """Close the connection without a word."""
