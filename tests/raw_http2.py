@@ -108,8 +108,8 @@ class RawConnection:
                     granted[number] += int.from_bytes(payload, "big")
                 elif kind in {HEADERS, RST_STREAM}:
                     sent.pop(number, None)
-                elif kind == SETTINGS and not head[4] & ACKNOWLEDGED:
-                    self._socket.sendall(_frame(SETTINGS, ACKNOWLEDGED, 0))
+                elif kind in {SETTINGS, PING} and not head[4] & ACKNOWLEDGED:
+                    self._socket.sendall(_frame(kind, ACKNOWLEDGED, 0, payload if kind == PING else b""))
         return sent
 
     def ping(self) -> None:

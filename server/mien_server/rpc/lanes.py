@@ -153,7 +153,7 @@ class Lanes(Executor):
         return task.future
 
     def is_pressed(self) -> bool:
-        """Whether a call waits because every thread is taken."""
+        """Whether a call waits for a thread, or for its turn to read its message."""
         return self._work.is_pressed() or self._control.is_pressed()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -214,9 +214,10 @@ class _Lane:
         self._start_thread()
 
     def is_pressed(self) -> bool:
-        """Whether something waits although every thread is taken."""
+        """Whether something waits because every thread is taken, or because others read their messages."""
         thread_count = min(self._thread_count, len(self._threads) - self._parked_count)
-        return len(self._turns) > 0 and self._busy_count >= thread_count
+        is_full = self._busy_count >= thread_count or self._reading_count >= READING_MAX - READING_KEPT
+        return len(self._turns) > 0 and is_full
 
     def park(self, seat: Seat) -> None:
         """See `Seat.park`."""

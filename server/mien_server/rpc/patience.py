@@ -84,7 +84,7 @@ class Patience:
     is not given up, whatever others do.
 
     Args:
-        is_pressed: whether calls wait for threads that unfinished messages may hold.
+        is_pressed: whether calls wait for threads, or for places to read in, that unfinished messages may hold.
     """
 
     def __init__(self, limits: PatienceLimits, is_pressed: Callable[[], bool]) -> None:
@@ -215,8 +215,8 @@ class Patience:
         late = [
             watched for watched in self._arriving if known_s - watched.since_s > SLOW_AFTER_S and not watched.is_ended
         ]
-        overdue += _of_whoever_has_most(late, len(late) - self._limits.slow_messages_max)
         if is_pressed:
+            overdue += _of_whoever_has_most(late, len(late) - self._limits.slow_messages_max)
             held = Counter(watched.client for watched in late)
             overdue += [
                 watched
@@ -228,7 +228,8 @@ class Patience:
         for watched in self._arriving:
             if watched.seat is not None and now_s - watched.since_s > PARKED_AFTER_S:
                 watched.seat.park()
-        for watched in late:
+        # Further ones keep their places, and are given up only when others wait for these.
+        for watched in late[: self._limits.slow_messages_max]:
             if watched.seat is not None:
                 watched.seat.end_reading()
         return list(dict.fromkeys(overdue))
