@@ -24,6 +24,10 @@ def grpc_message(body: bytes, byte_count: int | None = None) -> bytes:
     return b"\0" + struct.pack(">I", len(body) if byte_count is None else byte_count) + body
 
 
+def _initial_window(settings: bytes) -> int:
+    return dict(struct.iter_unpack(">HI", settings)).get(INITIAL_WINDOW_SIZE, 65_535)
+
+
 def _text(text: bytes) -> bytes:
     assert len(text) < 127
     return bytes([len(text)]) + text
@@ -110,6 +114,8 @@ class RawConnection:
                     sent.pop(number, None)
                 elif kind in {SETTINGS, PING} and not head[4] & ACKNOWLEDGED:
                     self._socket.sendall(_frame(kind, ACKNOWLEDGED, 0, payload if kind == PING else b""))
+                    more = _initial_window(payload) - 65_535 if kind == SETTINGS else 0
+                    granted.update({one: granted[one] + more for one in sent})
         return sent
 
     def ping(self) -> None:

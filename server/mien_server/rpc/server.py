@@ -39,6 +39,8 @@ CLIENT_PING_INTERVAL_MIN_MS = 10_000
 PING_STRIKES_MAX = 2
 """Pings that come sooner than that, after which a connection is closed."""
 METADATA_BYTES_MAX = 16 * 1024
+UNREAD_BYTES_MAX = 64 * 1024
+"""Of a call that waits for its turn. HTTP/2 grants as much by itself, and gRPC more when the message is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +190,9 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", options.calls_per_connection_max),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        # What is kept of a message that nobody reads yet; probing would raise it to megabytes for each call.
+        ("grpc.http2.lookahead_bytes", UNREAD_BYTES_MAX),
+        ("grpc.http2.bdp_probe", 0),
         # A peer that is gone without a word is noticed, and all that it holds given back.
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
