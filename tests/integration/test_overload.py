@@ -17,6 +17,7 @@ from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import gallery_service_pb2_grpc, operations_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.rpc import lanes
 from mien_server.rpc.clients import Client
+from mien_server.rpc.methods.table import SERVICES
 from mien_server.rpc.patience import SLOW_MIN, Patience, PatienceLimits, Watched
 from mien_server.rpc.server import ServerOptions
 from mien_server.rpc.streams import StreamWindow
@@ -454,3 +455,10 @@ def test_a_connection_has_as_many_calls_as_it_may(server: Any) -> None:
     settings = np.frombuffer(payload, dtype=[("key", ">u2"), ("value", ">u4")])
     assert dict(settings.tolist())[3] == 1024
     connection.close()
+
+
+def test_every_method_is_taken_in_on_its_own(server: Any) -> None:
+    """gRPC knows every method by its name, so that the calls of one do not stand in line behind those of another."""
+    known = set(server.rpc._server._state.registered_method_handlers)
+    ours = {f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
+    assert known >= {*ours, CHECK, WATCH}
