@@ -37,6 +37,7 @@ __all__ = [
     "current_seat",
     "overflow",
     "parked",
+    "waiting_calls_max",
 ]
 
 CONTROL_METHODS = frozenset(
@@ -121,6 +122,11 @@ def parked() -> Iterator[None]:
 def calls_max(thread_count: int, waiting_max: int) -> int:
     """Calls that run or wait at once on all lanes; gRPC itself refuses those beyond."""
     return thread_count + waiting_max + CONTROL_THREAD_COUNT + CONTROL_WAITING_MAX + REFUSALS_WAITING_MAX
+
+
+def waiting_calls_max(waiting_max: int) -> int:
+    """Calls that wait for a thread at once on the lanes that work."""
+    return waiting_max + CONTROL_WAITING_MAX
 
 
 class _Task(NamedTuple):

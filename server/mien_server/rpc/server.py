@@ -21,7 +21,7 @@ from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
 from mien_server.rpc.handlers import Admission, add_handlers
 from mien_server.rpc.health import Health
-from mien_server.rpc.lanes import Lanes, calls_max
+from mien_server.rpc.lanes import Lanes, calls_max, waiting_calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
 from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.reflection import add_reflection
@@ -39,7 +39,7 @@ CLIENT_PING_INTERVAL_MIN_MS = 10_000
 PING_STRIKES_MAX = 2
 """Pings that come sooner than that, after which a connection is closed."""
 METADATA_BYTES_MAX = 16 * 1024
-UNREAD_BYTES_MAX = 64 * 1024
+UNREAD_BYTES_MIN = 64 * 1024
 """Of a call that waits for its turn. HTTP/2 grants as much by itself, and gRPC more when the message is read."""
 
 
@@ -191,7 +191,7 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.max_concurrent_streams", options.calls_per_connection_max),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
         # What is kept of a message that nobody reads yet; probing would raise it to megabytes for each call.
-        ("grpc.http2.lookahead_bytes", UNREAD_BYTES_MAX),
+        ("grpc.http2.lookahead_bytes", _unread_bytes_max(options)),
         ("grpc.http2.bdp_probe", 0),
         # A peer that is gone without a word is noticed, and all that it holds given back.
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
@@ -200,6 +200,12 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_INTERVAL_MIN_MS),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def _unread_bytes_max(options: ServerOptions) -> int:
+    """What a call may send before it is read: all that may wait together no more than what is worked on."""
+    waiting_max = waiting_calls_max(options.waiting_call_count_max)
+    return max(UNREAD_BYTES_MIN, options.patience.request_bytes_max // waiting_max)
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:
