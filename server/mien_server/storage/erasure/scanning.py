@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["PATTERN_BYTES_MIN", "Hit", "Scan", "is_telling", "scan_folder"]
+__all__ = ["PATTERN_BYTES_MIN", "Finder", "Hit", "Scan", "is_telling", "scan_folder"]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -62,19 +62,34 @@ def is_telling(pattern: bytes) -> bool:
     return len(pattern) >= PATTERN_BYTES_MIN and len(set(pattern)) >= PATTERN_VALUES_MIN
 
 
-def scan_folder(root: Path, patterns: Iterable[bytes]) -> Scan:
-    """Search every file under `root`. Files that go meanwhile are passed over.
+class Finder:
+    """Finds any of many byte strings at once.
 
     Args:
         patterns: each of PATTERN_BYTES_MIN bytes or more.
+    """
+
+    def __init__(self, patterns: Iterable[bytes]) -> None:
+        distinct = set(patterns)
+        long = {one for one in distinct if len(one) >= _LONG_BYTES_MIN}
+        self._tables = [_Words(chosen, size) for size, chosen in ((8, long), (4, distinct - long)) if chosen]
+        self.longest = max(map(len, distinct), default=0)
+
+    def places(self, block: bytes) -> Iterator[tuple[int, bytes]]:
+        """Where in a block they stand, and which, in no order."""
+        for table in self._tables:
+            yield from table.places(block)
+
+
+def scan_folder(root: Path, finder: Finder, check: Callable[[], None]) -> Scan:
+    """Search every file under `root`. Files that go meanwhile are passed over.
+
+    Args:
+        check: called between blocks; what it raises ends the search.
 
     Raises:
         OSError: a file cannot be read.
     """
-    distinct = set(patterns)
-    long = {one for one in distinct if len(one) >= _LONG_BYTES_MIN}
-    tables = [_Words(chosen, size) for size, chosen in ((8, long), (4, distinct - long)) if chosen]
-    overlap = max(map(len, distinct), default=0)
     scan = Scan()
     for folder, _, names in os.walk(root):
         for name in sorted(names):
@@ -83,8 +98,9 @@ def scan_folder(root: Path, patterns: Iterable[bytes]) -> Scan:
             try:
                 with path.open("rb", buffering=0) as opened:
                     scan.byte_count += os.fstat(opened.fileno()).st_size
-                    for offset, block in _blocks(opened, overlap):
-                        for place, pattern in (found for table in tables for found in table.places(block)):
+                    for offset, block in _blocks(opened, finder.longest):
+                        check()
+                        for place, pattern in finder.places(block):
                             counts[pattern] += 1
                             if counts[pattern] <= HITS_PER_FILE_MAX:
                                 scan.hits.append(Hit(path, offset + place, pattern))
