@@ -57,7 +57,7 @@ class ErasureReceipt:
         request_count: kept answers to requests that named it.
         index_rewritten: the index was made again without it.
         live_page_count, free_page_count: pages of the records' file read, and freed ones overwritten.
-        damaged_record_count: damaged journal entries and kept answers overwritten: they may have been anybody's.
+        damaged_record_count: damaged journal entries and kept answers removed: they may have been anybody's.
         token: the receipt as bytes: what `verify_erasure` takes, and what is worth keeping.
     """
 

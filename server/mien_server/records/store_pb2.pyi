@@ -208,7 +208,7 @@ class JournalEntry(_message.Message):
     def __init__(self, revision: _Optional[int] = ..., time_us: _Optional[int] = ..., operations: _Optional[_Iterable[_Union[JournalOperation, _Mapping]]] = ...) -> None: ...
 
 class JournalOperation(_message.Message):
-    __slots__ = ("put_gallery", "delete_gallery", "enroll", "put_identity", "delete_identity", "move_faces", "delete_faces", "is_lost")
+    __slots__ = ("put_gallery", "delete_gallery", "enroll", "put_identity", "delete_identity", "move_faces", "delete_faces")
     PUT_GALLERY_FIELD_NUMBER: _ClassVar[int]
     DELETE_GALLERY_FIELD_NUMBER: _ClassVar[int]
     ENROLL_FIELD_NUMBER: _ClassVar[int]
@@ -216,7 +216,6 @@ class JournalOperation(_message.Message):
     DELETE_IDENTITY_FIELD_NUMBER: _ClassVar[int]
     MOVE_FACES_FIELD_NUMBER: _ClassVar[int]
     DELETE_FACES_FIELD_NUMBER: _ClassVar[int]
-    IS_LOST_FIELD_NUMBER: _ClassVar[int]
     put_gallery: GalleryRecord
     delete_gallery: int
     enroll: EnrolledRows
@@ -224,8 +223,7 @@ class JournalOperation(_message.Message):
     delete_identity: DeleteIdentity
     move_faces: MovedFaces
     delete_faces: DeletedFaces
-    is_lost: bool
-    def __init__(self, put_gallery: _Optional[_Union[GalleryRecord, _Mapping]] = ..., delete_gallery: _Optional[int] = ..., enroll: _Optional[_Union[EnrolledRows, _Mapping]] = ..., put_identity: _Optional[_Union[PutIdentity, _Mapping]] = ..., delete_identity: _Optional[_Union[DeleteIdentity, _Mapping]] = ..., move_faces: _Optional[_Union[MovedFaces, _Mapping]] = ..., delete_faces: _Optional[_Union[DeletedFaces, _Mapping]] = ..., is_lost: _Optional[bool] = ...) -> None: ...
+    def __init__(self, put_gallery: _Optional[_Union[GalleryRecord, _Mapping]] = ..., delete_gallery: _Optional[int] = ..., enroll: _Optional[_Union[EnrolledRows, _Mapping]] = ..., put_identity: _Optional[_Union[PutIdentity, _Mapping]] = ..., delete_identity: _Optional[_Union[DeleteIdentity, _Mapping]] = ..., move_faces: _Optional[_Union[MovedFaces, _Mapping]] = ..., delete_faces: _Optional[_Union[DeletedFaces, _Mapping]] = ...) -> None: ...
 
 class EnrolledRows(_message.Message):
     __slots__ = ("gallery_number", "first_ordinal", "first_new_identity_number", "new_identity_ids", "face_values", "new_identity_records")

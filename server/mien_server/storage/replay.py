@@ -147,8 +147,6 @@ class Replay:
                 for ordinal, face in zip(ordinals, faces, strict=True):
                     work.remove_face(ordinal, face)
                 changes = work.finish()
-            case "is_lost":
-                raise _diverged(planning.revision, "it was damaged, and an erasure overwrote it")
             case _:
                 raise _diverged(planning.revision, "the entry has an operation that this release does not know")
         if changes.journal != [operation]:

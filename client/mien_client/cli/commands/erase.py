@@ -85,7 +85,7 @@ def _tell(output: Output, receipt: ErasureReceipt) -> None:
             ("searched", f"{counted(scan.file_count, 'file')}, {scan.byte_count:,} bytes"),
             ("searched for", f"{counted(scan.pattern_count, 'pattern')}: {scan.found_count} found"),
             ("also of others", scan.shared_count),
-            ("damaged records overwritten", receipt.damaged_record_count),
+            ("damaged records removed", receipt.damaged_record_count),
             ("too short to search", scan.short_count),
         ],
     )

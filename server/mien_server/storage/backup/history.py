@@ -215,8 +215,6 @@ def reach_of(base: RecordReader, history: History) -> Reach:
             return Reach(
                 alone, f"the journal of {history.where} no longer has revision {start}, to which it must reach"
             )
-        if _is_lost(JournalEntry.FromString(theirs)):
-            return Reach(alone, f"the entry of revision {start} was damaged, and an erasure overwrote it")
         if ours is None or _time_us(theirs) != _time_us(ours):
             raise PreconditionFailed(
                 f"{history.where}: its revision {start} is not that of the snapshot; one of them was restored and "
@@ -240,11 +238,8 @@ def _walked(start: int, history: History) -> Reach:
         if raw is None:
             hindrances.append(f"the journal of {history.where} has no revision {revision + 1}")
             break
-        entry = decode_message(JournalEntry, raw, Database.JOURNAL, keys.encode_number(revision + 1))
-        if _is_lost(entry):
-            hindrances.append(f"the entry of revision {revision + 1} was damaged, and an erasure overwrote it")
-            break
         revision += 1
+        entry = decode_message(JournalEntry, raw, Database.JOURNAL, keys.encode_number(revision))
         for operation in entry.operations:
             match operation.WhichOneof("operation"):
                 case "enroll":
@@ -271,10 +266,6 @@ def _runs(first: int, last: int, lost: set[int]) -> tuple[tuple[int, int], ...]:
         else:
             runs.append((revision, revision))
     return tuple(runs)
-
-
-def _is_lost(entry: JournalEntry) -> bool:
-    return any(operation.WhichOneof("operation") == "is_lost" for operation in entry.operations)
 
 
 def _time_us(entry: bytes) -> int:

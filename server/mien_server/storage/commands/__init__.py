@@ -16,7 +16,7 @@ from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
 from mien_server.storage.commands.put_erasure import PutErasures
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
-from mien_server.storage.commands.redact_records import OverwriteDamaged, Redaction, RedactRecords
+from mien_server.storage.commands.redact_records import ForgetAnswers, ForgetJournal, Redaction, RedactRecords
 from mien_server.storage.commands.remove_expired import RemovedExpired, RemoveExpired
 from mien_server.storage.commands.rewrite_records import RewriteRecords
 from mien_server.storage.commands.snapshots import ForgetSnapshot, PutSnapshot
@@ -33,12 +33,13 @@ __all__ = [
     "EnrollResult",
     "EnrollRows",
     "EraseFaces",
+    "ForgetAnswers",
+    "ForgetJournal",
     "ForgetOperations",
     "ForgetSnapshot",
     "IdentitySeed",
     "MoveFaces",
     "MovedFacesResult",
-    "OverwriteDamaged",
     "Plan",
     "Planning",
     "PutErasures",

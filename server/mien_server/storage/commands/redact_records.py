@@ -1,22 +1,26 @@
-"""Put records again without somebody who was erased; and nothing in place of damaged ones, which may be of anybody."""
+"""Put records again without somebody who was erased; and take damaged ones away, which may be of anybody."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from google.protobuf.message import DecodeError
+from itertools import islice
 
 from mien_server.errors import CorruptStore
-from mien_server.records.store_pb2 import JournalEntry, JournalOperation, RequestRecord
+from mien_server.records.store_pb2 import JournalEntry, RequestRecord
 from mien_server.storage import keys
 from mien_server.storage.changes import Changes
 from mien_server.storage.checksums import CHECKSUM_BYTES
 from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.databases import Database
 from mien_server.storage.reading import RecordReader
+from mien_server.storage.values import decode_message
 
-__all__ = ["OverwriteDamaged", "RedactRecords", "Redaction"]
+__all__ = ["ForgetAnswers", "ForgetJournal", "RedactRecords", "Redaction"]
+
+FORGOTTEN_MAX = 1024
+FORGOTTEN_BYTES_MAX = 16 << 20
+"""Entries that one commit deletes, and their bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,54 +58,64 @@ class RedactRecords(Command[int]):
 
 
 @dataclass(frozen=True)
-class OverwriteDamaged(Command[int]):
-    """Overwrite those records that are still damaged; answers how many. Advances no revision.
+class ForgetJournal(Command[bool]):
+    """Delete a damaged entry of the journal after all before it, the oldest first and some at a time; answers whether
+    that is done. Advances no revision.
 
-    The entry of a revision then says that it is lost, and nothing is replayed beyond it; a request is refused as one
-    whose answer was erased.
+    Nothing can be replayed beyond such an entry; nor is it known any more whose the rows were that were moved in it.
     """
 
-    database: Database
+    damaged: bytes
+
+    def plan(self, planning: Planning) -> Plan[bool]:
+        """Decide what to write; see `Command.plan`."""
+        changes = Changes()
+        if not _is_damaged(planning.records, Database.JOURNAL, self.damaged):
+            return Plan(result=True, changes=changes)
+        journal_bytes = planning.records.journal_bytes()
+        deleted_bytes = 0
+        is_done = False
+        every = planning.records.reading.raw_chunks(Database.JOURNAL, b"", 1)
+        for ((key, raw),) in islice(every, FORGOTTEN_MAX):
+            changes.delete(Database.JOURNAL, key)
+            deleted_bytes += len(raw) - CHECKSUM_BYTES
+            is_done = key == self.damaged
+            if is_done or deleted_bytes >= FORGOTTEN_BYTES_MAX:
+                break
+        left_bytes = max(0, journal_bytes - deleted_bytes)
+        changes.put(Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(left_bytes))
+        return Plan(is_done, changes)
+
+
+@dataclass(frozen=True)
+class ForgetAnswers(Command[int]):
+    """Take those kept answers away that are still damaged; answers how many. Advances no revision.
+
+    Their requests are refused from then on, so that none is carried out a second time.
+    """
+
     damaged: Sequence[bytes]
 
     def plan(self, planning: Planning) -> Plan[int]:
         """Decide what to write; see `Command.plan`."""
         changes = Changes()
-        journal_bytes = planning.records.journal_bytes()
-        count = 0
-        for key in self.damaged:
-            raw = _damaged_value(planning.records, self.database, key)
-            if raw is None:
-                continue
-            count += 1
-            if self.database is Database.JOURNAL:
-                entry = JournalEntry(revision=int.from_bytes(key[: keys.NUMBER_BYTES]))
-                entry.operations.append(JournalOperation(is_lost=True))
-                after = entry.SerializeToString()
-                journal_bytes += len(after) - len(raw) + CHECKSUM_BYTES
-            else:
-                record = RequestRecord(time_us=_request_time_us(planning.records, key), is_erased=True)
-                after = record.SerializeToString()
-            changes.put(self.database, key, after)
-        if count:
-            changes.put(Database.META, keys.META_JOURNAL_BYTES, keys.encode_number(max(0, journal_bytes)))
-        return Plan(count, changes)
+        damaged = [key for key in self.damaged if _is_damaged(planning.records, Database.REQUESTS, key)]
+        for key in damaged:
+            record = RequestRecord(time_us=_request_time_us(planning.records, key), is_erased=True)
+            changes.put(Database.REQUESTS, key, record.SerializeToString())
+        return Plan(len(damaged), changes)
 
 
-def _damaged_value(records: RecordReader, database: Database, key: bytes) -> bytes | None:
-    """What LMDB has for a key, with its checksum, when that is damaged."""
+def _is_damaged(records: RecordReader, database: Database, key: bytes) -> bool:
+    """Whether what is there cannot be read, in the way that whoever reads it would find out."""
+    kind: type[JournalEntry | RequestRecord] = JournalEntry if database is Database.JOURNAL else RequestRecord
     try:
-        value = records.reading.get(database, key)
-        if value is not None:
-            _message_of(database).FromString(value)
-    except (CorruptStore, DecodeError):
-        found = next(records.reading.raw_chunks(database, key, 1))
-        return found[0][1]
-    return None
-
-
-def _message_of(database: Database) -> type[JournalEntry | RequestRecord]:
-    return JournalEntry if database is Database.JOURNAL else RequestRecord
+        raw = records.reading.get(database, key)
+        if raw is not None:
+            decode_message(kind, raw, database, key)
+    except CorruptStore:
+        return True
+    return False
 
 
 def _request_time_us(records: RecordReader, request_key: bytes) -> int:

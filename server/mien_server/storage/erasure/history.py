@@ -15,7 +15,7 @@ class History:
     """Takes entries in their order. Faces that were deleted before the identity was are known to nobody else.
 
     Attributes:
-        first_ordinals: by gallery, the oldest row whose enrolment the journal has.
+        first_ordinals: by gallery, the oldest row of which the journal has all, from its enrolment on.
     """
 
     def __init__(self, people: Iterable[Erased]) -> None:
@@ -35,6 +35,10 @@ class History:
                     self._take_moved(operation.move_faces)
                 case _:
                     continue
+
+    def skip(self) -> None:
+        """An entry cannot be read: whose the rows before it were is not known for sure any more."""
+        self.first_ordinals.clear()
 
     def finish(self) -> None:
         """Give everybody the rows that were theirs last."""

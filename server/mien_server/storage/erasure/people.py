@@ -24,7 +24,7 @@ class Erased:
         ordinals: rows that were theirs.
         texts: what is to be found nowhere afterwards.
         journal_entry_count, request_count: how many records they were taken out of.
-        damaged_record_count: how many damaged ones were overwritten, whosoever they were.
+        damaged_record_count: how many damaged ones were removed, whosesoever they were.
     """
 
     gallery_number: int

@@ -58,15 +58,16 @@ def prove(
     Raises:
         OSError: a file cannot be read.
     """
+    everybody = list(people)
     finder = Finder({pattern for patterns in wanted for pattern in patterns if is_telling(pattern)})
     scan = scan_folder(store.path, finder, check)
     with store.view(shows_expired=True) as view:
-        shared = _of_others(view, scan.hits, check)
+        shared = _of_others(view, scan.hits, everybody, check)
     places: dict[bytes, set[Path]] = {}
     for hit in scan.hits:
         places.setdefault(hit.pattern, set()).add(hit.path)
     if places:
-        in_journal, own = _in_journal(store, Finder(places), people, check)
+        in_journal, own = _in_journal(store, Finder(places), everybody, check)
         shared = (shared | in_journal) - own
     found = places.keys() - shared
     proofs = []
@@ -85,10 +86,15 @@ def prove(
     return proofs
 
 
-def _of_others(view: StoreView, hits: Sequence[Hit], check: Callable[[], None]) -> set[bytes]:
-    """Those of the patterns found that are also of somebody who is there: in a live row, or in a live record."""
-    rows = {gallery.rows.location.path: gallery.rows for gallery in view.galleries()}
-    shared = {hit.pattern for hit in hits if _is_live(rows.get(hit.path), hit.offset)}
+def _of_others(view: StoreView, hits: Sequence[Hit], people: Iterable[Erased], check: Callable[[], None]) -> set[bytes]:
+    """Those of the patterns found that are also of somebody else: in a row of others, or in a live record."""
+    theirs: dict[int, set[int]] = {}
+    for one in people:
+        theirs.setdefault(one.gallery_number, set()).update(one.ordinals)
+    rows = {
+        gallery.rows.location.path: (gallery.rows, theirs.get(gallery.number, set())) for gallery in view.galleries()
+    }
+    shared = {hit.pattern for hit in hits if hit.path in rows and _is_of_others(*rows[hit.path], hit.offset)}
     if left := {hit.pattern for hit in hits} - shared:
         shared |= _in_records(view, Finder(left), check)
     return shared
@@ -99,7 +105,7 @@ def _in_journal(
 ) -> tuple[set[bytes], set[bytes]]:
     """Those of the patterns that stand in the journal; and those that it still holds of the people themselves.
 
-    What stands in a damaged entry is taken for theirs: nobody can tell, and an erasure overwrites such entries.
+    What stands in a damaged entry is taken for theirs: nobody can tell, and an erasure removes such entries.
     """
     by_id = ById(people)
     found: set[bytes] = set()
@@ -123,13 +129,13 @@ def _in_journal(
     return found, own
 
 
-def _is_live(rows: GalleryRows | None, offset: int) -> bool:
-    """Whether this place of a vector file belongs to a face."""
-    if rows is None:
-        return False
+def _is_of_others(rows: GalleryRows, theirs: Collection[int], offset: int) -> bool:
+    """Whether this place of a vector file belongs to a face, or to the history of others: a face that was deleted."""
     row_bytes = rows.vectors.dtype.itemsize * rows.dimension
     ordinal = (offset - rows.location.offset) // row_bytes
-    return 0 <= ordinal < rows.row_count and bool(rows.live[ordinal >> 3] >> (ordinal & 7) & 1)
+    if not 0 <= ordinal < rows.row_count:
+        return False
+    return ordinal not in theirs or bool(rows.live[ordinal >> 3] >> (ordinal & 7) & 1)
 
 
 def _in_records(view: StoreView, finder: Finder, check: Callable[[], None]) -> set[bytes]:

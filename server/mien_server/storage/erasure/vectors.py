@@ -39,7 +39,7 @@ def overwrite_vectors(store: Store, gallery_number: int, cases: Sequence[Case], 
     """Overwrite the rows of the people of one gallery, durably.
 
     Args:
-        first_ordinal: the oldest row whose enrolment the journal has; None: it has none.
+        first_ordinal: the oldest row of which the journal has all; None: there is none.
 
     Raises:
         OSError: the disk refuses.

@@ -118,7 +118,7 @@ def _check_journal(store: Store, people: Sequence[Erased], check: Callable[[], N
             damaged_count += 1
     said = f"entries of revisions {', '.join(left[:_SHOWN_MAX])} hold something of theirs" if left else "it holds none"
     if damaged_count:
-        # An erasure overwrites those that are damaged.
+        # An erasure removes those that are damaged.
         said += f"; {damaged_count} entries were damaged since, and held nothing of theirs before"
     return ReceiptCheck("journal", not left, said)
 
