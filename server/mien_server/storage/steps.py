@@ -35,8 +35,8 @@ RESTORE_STEPS = (
 
 # In the order of an erasure, after its commits.
 ERASURE_STEPS = (
-    "erasure_redacted",
     "erasure_index_dropped",
+    "erasure_redacted",
     "erasure_vectors_overwritten",
     "erasure_buffers_wiped",
     "erasure_gaps_cleaned",

@@ -132,20 +132,28 @@ class _Words:
         self._type = np.dtype(f"<u{word_bytes}")
         self._bits = 8 * word_bytes
         self._multiplier = self._type.type(_MULTIPLIER[word_bytes])
-        # Of each word, where it stands in patterns of which length, and how these end.
-        places: dict[int, dict[tuple[int, int], set[int]]] = {}
-        self._patterns: dict[tuple[int, int, int, int], list[bytes]] = {}
-        for pattern in patterns:
-            end = int.from_bytes(pattern[-word_bytes:], "little")
-            for phase in range(word_bytes):
-                word = int.from_bytes(pattern[phase : phase + word_bytes], "little")
-                places.setdefault(word, {}).setdefault((phase, len(pattern)), set()).add(end)
-                self._patterns.setdefault((word, phase, len(pattern), end), []).append(pattern)
-        self._places = {
-            word: {place: np.array(sorted(ends), dtype=self._type) for place, ends in found.items()}
-            for word, found in places.items()
-        }
-        self._words = np.array(sorted(self._places), dtype=self._type)
+        self._patterns = list(patterns)
+        lengths = np.array(list(map(len, self._patterns)), dtype=np.int64)
+        ends = self._joined(pattern[-word_bytes:] for pattern in self._patterns)
+        words = [
+            self._joined(pattern[phase : phase + word_bytes] for pattern in self._patterns)
+            for phase in range(word_bytes)
+        ]
+        # A row for each word of each pattern: the word, where it stands, how long the pattern is, how it ends, and which.
+        phases = np.repeat(np.arange(word_bytes), lengths.size)
+        columns = (np.concatenate(words), phases, np.tile(lengths, word_bytes), np.tile(ends, word_bytes))
+        order = np.lexsort(columns[::-1])
+        words_sorted, self._phases, self._lengths, self._ends = (column[order] for column in columns)
+        self._numbers = np.tile(np.arange(lengths.size), word_bytes)[order]
+        # Groups of rows that differ in the end alone, and the groups of each word.
+        is_word = np.diff(words_sorted) != 0
+        is_group = is_word | (np.diff(self._phases) != 0) | (np.diff(self._lengths) != 0)
+        group_starts = np.flatnonzero(np.concatenate([[True], is_group]))
+        self._group_stops = [*group_starts[1:].tolist(), order.size]
+        self._group_starts = group_starts.tolist()
+        word_starts = np.flatnonzero(np.concatenate([[True], is_word]))
+        self._first_groups = [*np.searchsorted(group_starts, word_starts).tolist(), len(self._group_starts)]
+        self._words = words_sorted[word_starts]
         table_bits = max(_TABLE_BITS_MIN, self._words.size.bit_length() + _TABLE_LOAD_BITS)
         self._shift = self._type.type(self._bits - min(table_bits, self._bits - 1))
         self._table = np.zeros(1 << (self._bits - int(self._shift)), dtype=np.bool_)
@@ -165,17 +173,25 @@ class _Words:
         distinct = np.flatnonzero(counts)
         parts = np.split(candidates[order], np.cumsum(counts[distinct])[:-1])
         # A word may be in many patterns and records: those that end otherwise are passed over together.
-        for word, indexes in zip(self._words[distinct].tolist(), parts, strict=True):
-            for (phase, length), ends in self._places[word].items():
+        for number, indexes in zip(distinct.tolist(), parts, strict=True):
+            for group in range(self._first_groups[number], self._first_groups[number + 1]):
+                start, stop = self._group_starts[group], self._group_stops[group]
+                phase, length, ends = int(self._phases[start]), int(self._lengths[start]), self._ends[start:stop]
                 firsts = indexes * size - phase
                 firsts = firsts[(firsts >= 0) & (firsts <= len(block) - length)]
                 tails = windows[firsts + (length - size)].view(self._type)[:, 0]
                 nearest = np.minimum(np.searchsorted(ends, tails), ends.size - 1)
                 is_likely = ends[nearest] == tails
-                for first, end in zip(firsts[is_likely].tolist(), tails[is_likely].tolist(), strict=True):
-                    for pattern in self._patterns[word, phase, length, end]:
+                for first, place in zip(firsts[is_likely].tolist(), nearest[is_likely].tolist(), strict=True):
+                    for row in range(start + place, stop):
+                        if self._ends[row] != ends[place]:
+                            break
+                        pattern = self._patterns[self._numbers[row]]
                         if block.startswith(pattern, first):
                             yield first, pattern
+
+    def _joined(self, words: Iterable[bytes]) -> npt.NDArray[np.unsignedinteger]:
+        return np.frombuffer(b"".join(words), dtype=self._type)
 
     def _slots(self, words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
         slots: npt.NDArray[np.unsignedinteger] = (words * self._multiplier) >> self._shift
