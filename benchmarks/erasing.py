@@ -1,9 +1,9 @@
 """`python -m benchmarks.erasing --rows 1000000`: how long an erasure takes, step by step, and what it costs who writes.
 
-A gallery of made faces, five of each person, with its index. One person is erased, then many at once (`--together`), while
-somebody writes one small change after the other. Written to build/bench/erasing.json: seconds from the request to the end
-and in each step, the longest wait of the writer beside its median before, what the receipt counted, and what many cost
-beside one.
+A gallery of made faces, five of each person, with its index. One person is erased, then many at once (`--together`),
+while somebody writes one small change after the other. Written to build/bench/erasing.json: seconds from the request to
+the end and in each step, the longest wait of the writer beside its median before, what the receipt counted, and what
+many cost beside one.
 """
 
 from __future__ import annotations

@@ -30,7 +30,7 @@ __all__ = ["INDEX_BUSY", "WAITING_FOR_READERS", "ErasureOutcome", "ErasureRun"]
 
 log = logging.getLogger(__name__)
 
-ROWS_MAX = 8192
+ROWS_MAX = 4096
 """Of all people of one run, who are taken until they have as many: bounds what is to be searched for at once."""
 SCRUBS_MAX = 3
 INDEX_WAIT_S = 30.0

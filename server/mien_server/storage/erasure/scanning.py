@@ -134,26 +134,28 @@ class _Words:
         self._multiplier = self._type.type(_MULTIPLIER[word_bytes])
         self._patterns = list(patterns)
         lengths = np.array(list(map(len, self._patterns)), dtype=np.int64)
-        ends = self._joined(pattern[-word_bytes:] for pattern in self._patterns)
-        words = [
-            self._joined(pattern[phase : phase + word_bytes] for pattern in self._patterns)
-            for phase in range(word_bytes)
-        ]
-        # A row for each word of each pattern: the word, where it stands, how long the pattern is, how it ends, and which.
+        ends = np.frombuffer(b"".join([pattern[-word_bytes:] for pattern in self._patterns]), dtype=self._type)
+        head_bytes = 2 * word_bytes - 1
+        heads = np.frombuffer(b"".join([pattern[:head_bytes] for pattern in self._patterns]), dtype=np.uint8)
+        heads = heads.reshape(-1, head_bytes)
+        # A row for each word of each pattern: the word, where it stands, the pattern's length, its end, and which it is.
+        words = np.concatenate(
+            [np.ascontiguousarray(heads[:, phase : phase + word_bytes]).view(self._type) for phase in range(word_bytes)]
+        )[:, 0]
         phases = np.repeat(np.arange(word_bytes), lengths.size)
-        columns = (np.concatenate(words), phases, np.tile(lengths, word_bytes), np.tile(ends, word_bytes))
-        order = np.lexsort(columns[::-1])
-        words_sorted, self._phases, self._lengths, self._ends = (column[order] for column in columns)
-        self._numbers = np.tile(np.arange(lengths.size), word_bytes)[order]
+        lengths, ends = np.tile(lengths, word_bytes), np.tile(ends, word_bytes)
+        order = np.lexsort((ends, lengths, phases, words))
+        words, self._phases, self._lengths, self._ends = words[order], phases[order], lengths[order], ends[order]
+        self._numbers = (np.arange(order.size) % len(self._patterns))[order]
         # Groups of rows that differ in the end alone, and the groups of each word.
-        is_word = np.diff(words_sorted) != 0
+        is_word = np.diff(words) != 0
         is_group = is_word | (np.diff(self._phases) != 0) | (np.diff(self._lengths) != 0)
         group_starts = np.flatnonzero(np.concatenate([[True], is_group]))
         self._group_stops = [*group_starts[1:].tolist(), order.size]
         self._group_starts = group_starts.tolist()
         word_starts = np.flatnonzero(np.concatenate([[True], is_word]))
         self._first_groups = [*np.searchsorted(group_starts, word_starts).tolist(), len(self._group_starts)]
-        self._words = words_sorted[word_starts]
+        self._words: npt.NDArray[np.unsignedinteger] = words[word_starts]
         table_bits = max(_TABLE_BITS_MIN, self._words.size.bit_length() + _TABLE_LOAD_BITS)
         self._shift = self._type.type(self._bits - min(table_bits, self._bits - 1))
         self._table = np.zeros(1 << (self._bits - int(self._shift)), dtype=np.bool_)
@@ -189,9 +191,6 @@ class _Words:
                         pattern = self._patterns[self._numbers[row]]
                         if block.startswith(pattern, first):
                             yield first, pattern
-
-    def _joined(self, words: Iterable[bytes]) -> npt.NDArray[np.unsignedinteger]:
-        return np.frombuffer(b"".join(words), dtype=self._type)
 
     def _slots(self, words: npt.NDArray[np.unsignedinteger]) -> npt.NDArray[np.unsignedinteger]:
         slots: npt.NDArray[np.unsignedinteger] = (words * self._multiplier) >> self._shift
