@@ -138,7 +138,7 @@ class _Words:
         head_bytes = 2 * word_bytes - 1
         heads = np.frombuffer(b"".join([pattern[:head_bytes] for pattern in self._patterns]), dtype=np.uint8)
         heads = heads.reshape(-1, head_bytes)
-        # A row for each word of each pattern: the word, where it stands, the pattern's length, its end, and which it is.
+        # A row for each word of each pattern: the word, where it stands, the pattern's length, its end, its number.
         words = np.concatenate(
             [np.ascontiguousarray(heads[:, phase : phase + word_bytes]).view(self._type) for phase in range(word_bytes)]
         )[:, 0]
