@@ -35,7 +35,7 @@ ROWS_MAX = 4096
 SCRUBS_MAX = 3
 INDEX_WAIT_S = 30.0
 """Longer, and those who wait for an index make room for others."""
-INDEX_BUSY = "INDEX_BUSY"
+INDEX_BUSY = "ERASURE_INDEX_BUSY"
 WAITING_FOR_READERS = "waiting for whoever still reads an older revision"
 
 
