@@ -178,7 +178,7 @@ class Eraser:
             names = [one.name for one in unfinished if not self._pending.has(erasure_of(one.name))]
             if names:
                 self._log.succeed([name for name in names if self._is_done(erasure_of(name))], now_us())
-        except MienError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, erasures go on
             self._finish_due_s = time.monotonic() + RETRY_AFTER_S
             if not self._is_closing:
                 logger.warning("that erasures are done is kept later: %s", error)
