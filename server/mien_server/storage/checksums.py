@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 __all__ = [
     "CHECKSUM_BYTES",
+    "WHOLE_CRC",
     "Words",
     "is_record_whole",
     "record_with_checksum",
@@ -26,6 +27,8 @@ __all__ = [
 ]
 
 CHECKSUM_BYTES = 4
+WHOLE_CRC = 0x2144DF1C
+"""CRC-32 of anything that its own CRC-32, little-endian, follows."""
 _WORD_BYTES = 8
 # Weyl's increment and the two multipliers of SplitMix64 (Steele, Lea, Flood 2014).
 _INCREMENT = 0x9E3779B97F4A7C15
@@ -49,7 +52,7 @@ def records_with_checksum(seed: int, items: Iterable[tuple[bytes, bytes]]) -> li
 
 def is_record_whole(seed: int, key: bytes, raw: bytes) -> bool:
     """Whether these bytes are a value with its checksum."""
-    return raw[-CHECKSUM_BYTES:] == _pack(zlib.crc32(raw[:-CHECKSUM_BYTES], zlib.crc32(key, seed)))
+    return zlib.crc32(raw, zlib.crc32(key, seed)) == WHOLE_CRC
 
 
 def row_checksums(rows: npt.NDArray[Any]) -> Words:
