@@ -126,6 +126,7 @@ class Eraser:
         self._finish_done()
         while (names := self._next()) is not None:
             self._under_way = frozenset(names)
+            begun_s = time.monotonic()
             try:
                 with suppress(CorruptStore):
                     self._log.adopt_kept(map(operation_of, names))
@@ -142,7 +143,7 @@ class Eraser:
                         self._note_failures([name], failure)
                 if outcome.suspects:
                     self._note_failures(outcome.suspects, outcome.failed[outcome.suspects[0]], is_shared=True)
-                self._pending.remove([*outcome.gone, *(record.name for record in outcome.done)], time.monotonic())
+                self._pending.remove([*outcome.gone, *(record.name for record in outcome.done)], begun_s)
                 self._finish_done()
             finally:
                 self._under_way = frozenset()

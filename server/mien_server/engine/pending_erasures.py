@@ -101,14 +101,17 @@ class PendingErasures:
                 entry.due_s = now_s + min(RETRY_AFTER_S * 2.0**failures_before, RETRY_AFTER_S_MAX)
                 entry.failure_count += not is_waiting
 
-    def remove(self, names: Iterable[str], now_s: float) -> None:
-        """These are done, or are none; those in doubt are kept until that is settled."""
+    def remove(self, names: Iterable[str], looked_s: float) -> None:
+        """These are done, or are none, as was seen at a time; those in doubt are kept until that is settled."""
         with self._lock:
             for name in names:
                 entry = self._entries.get(name)
-                if entry is not None and entry.is_in_doubt:
-                    entry.due_s = now_s + RETRY_AFTER_S_MAX
-                elif entry is not None:
+                if entry is None or entry.due_s > looked_s:
+                    # A doubt was settled since: it is looked at again.
+                    continue
+                if entry.is_in_doubt:
+                    entry.due_s = looked_s + RETRY_AFTER_S_MAX
+                else:
                     del self._entries[name]
 
     def names(self) -> list[str]:
