@@ -183,8 +183,17 @@ def _read_index(generation: Path, manifest: Manifest) -> tuple[Any, Any]:
     packed = faiss.IndexIVFPQFastScan(plain)
     plain.reset()
     if is_projected:
-        packed = faiss.IndexPreTransform(faiss.downcast_VectorTransform(whole.chain.at(0)), packed)
+        packed = faiss.IndexPreTransform(_of_probes(faiss.downcast_VectorTransform(whole.chain.at(0))), packed)
     return packed, whole
+
+
+def _of_probes(of_rows: Any) -> Any:
+    """The transformation of probes that keeps their products with rows that were transformed so."""
+    matrix = faiss.vector_float_to_array(of_rows.A).reshape(of_rows.d_out, of_rows.d_in)
+    of_probes = faiss.LinearTransform(of_rows.d_in, of_rows.d_out, False)  # noqa: FBT003 - SWIG takes no names
+    faiss.copy_array_to_vector(np.ascontiguousarray(np.linalg.pinv(matrix).T, np.float32).ravel(), of_probes.A)
+    of_probes.is_trained = True
+    return of_probes
 
 
 def raw_index(vectors: Float32Array, name: str, threads: int) -> Any:

@@ -53,6 +53,8 @@ CASES = [
     Case("face512", 128, True, {(2, 50): 0.73, (8, 50): 0.979, (16, 10): 0.993, (16, 50): 0.996}),
     Case("face512", 0, False, {(2, 50): 0.73, (8, 50): 0.979, (16, 10): 0.998, (16, 50): 0.998}),
     Case("face128", 64, False, {(2, 50): 0.715, (8, 50): 0.952, (16, 10): 0.876, (16, 50): 0.962}),
+    Case("face128", 64, False, {(2, 50): 0.71, (8, 50): 0.97, (16, 10): 0.98, (16, 50): 0.998}, directions=64),
+    Case("face128", 96, False, {(2, 50): 0.7, (8, 50): 0.97, (16, 10): 0.996, (16, 50): 0.998}, directions=96),
     Case("face128", 64, True, {(2, 50): 0.714, (8, 50): 0.952, (16, 10): 0.905, (16, 50): 0.965}),
     Case("face128", 128, False, {(2, 50): 0.721, (8, 50): 0.974, (16, 10): 0.996, (16, 50): 0.996}),
     Case("face128", 128, True, {(2, 50): 0.721, (8, 50): 0.974, (16, 10): 0.991, (16, 50): 0.996}),
@@ -91,7 +93,7 @@ def test_every_code_keeps_its_floors(galleries: dict[str, Gallery], case: Case) 
     sample, centroids, projection = gallery.rows[:TRAINED_ROWS], gallery.centroids, None
     if case.directions:
         projection = Projection.leading(sample, case.directions, SEED)
-        sample = projection.of(sample, 2)
+        sample = projection.of_rows(sample, 2)
         centroids = train_centroids(sample, LISTS, SEED, 2)
     quantizer = train_quantizer(specification, sample, centroids, projection)
     lists_of_all = quantizer.writer()

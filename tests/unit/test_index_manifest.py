@@ -81,7 +81,7 @@ def test_short_lists_grow_with_the_gallery() -> None:
         {"manifest_version": 0},
         {"manifest_version": 2},
         {"manifest_version": 3},
-        {"manifest_version": 5},
+        {"manifest_version": 6},
         {"live_rows": 301},
         {"live_rows": 0},
         {"lists": 0},

@@ -218,12 +218,16 @@ def test_codes_share_components_evenly(dimension: int, coarse: int, fine: int) -
     ("dimension", "names"),
     [
         (1024, ["PCAR256,IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
-        (256, ["IVF256,PQ64x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"]),
+        (
+            128,
+            ["IVF256,PQ64x4fs", "PCAR96,IVF256,PQ96x4fs", "IVF256,PQ128x4fs", "IVF256,PQ128x4fs residual"],
+        ),
         (97, ["IVF256,PQ97x4fs", "IVF256,PQ97x4fs residual"]),
+        (64, ["IVF256,PQ64x4fs", "IVF256,PQ64x4fs residual"]),
     ],
 )
 def test_coarse_codes_are_made_of_few_directions(dimension: int, names: list[str]) -> None:
-    """Where a coarse code would be of more than four components, vectors are projected first."""
+    """Where a coarse code would be of more than four components, vectors are projected first; otherwise perhaps."""
     assert [one.name for one in candidate_specifications(IndexCode.PQ_FASTSCAN, dimension, 200_000)] == names
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.generators import face512
+from benchmarks.generators import face128, face512
 from mien_server.errors import InternalError
 from mien_server.index import Generation, GenerationRefused, load_generation, measured_again, seal, search
 from mien_server.index.faiss_adapter import CodeSpecification, Projection, Quantizer, train_centroids, train_quantizer
@@ -44,7 +44,7 @@ def quantizer_of(
     vectors: Float32Array, subquantizers: int, *, residual: bool, lists: int = 8, directions: int = 0
 ) -> Quantizer:
     projection = Projection.leading(vectors, directions, 1) if directions else None
-    sample = vectors if projection is None else projection.of(vectors, 1)
+    sample = vectors if projection is None else projection.of_rows(vectors, 1)
     specification = CodeSpecification(lists, subquantizers, residual, directions)
     return train_quantizer(specification, sample, train_centroids(sample, lists, 1, 1), projection)
 
@@ -109,11 +109,31 @@ def test_lists_survive_the_disk_and_merging(vectors: Float32Array, tmp_path: Pat
         again.read_lists(tmp_path / "quantizer")
 
 
+def test_in_a_narrow_cone_rows_are_stretched_and_probes_shrunk(tmp_path: Path) -> None:
+    """Products stay what they were, on a projection that was read again too; what all rows share counts for less."""
+    population = face128(5)
+    rows, probes = population.gallery(2000).vectors, population.probes(np.arange(20)).vectors
+    projection = Projection.leading(rows, rows.shape[1], 1)
+    assert not np.allclose(projection.of_rows(probes, 1), projection.of_probes(probes, 1), atol=0.01)
+    products = projection.of_probes(probes, 1) @ projection.of_rows(rows, 1).T
+    np.testing.assert_allclose(products, probes @ rows.T, atol=1e-5)
+    held = np.linalg.svd(projection.of_rows(rows, 1), compute_uv=False)
+    assert held[0] / held[1] > 1.5 * np.divide(*np.linalg.svd(rows, compute_uv=False)[:2])
+
+    sample = projection.of_rows(rows, 1)
+    quantizer = train_quantizer(
+        CodeSpecification(8, 64, residual=False, directions=128), sample, train_centroids(sample, 8, 1, 1), projection
+    )
+    quantizer.write(tmp_path / "quantizer")
+    again = Quantizer.read(tmp_path / "quantizer")
+    np.testing.assert_array_equal(again.projected(probes, 1), projection.of_probes(probes, 1))
+
+
 def test_a_projection_keeps_what_rows_have_most_of(vectors: Float32Array) -> None:
     """Lengths and products along the leading directions are kept, and spread over what is left of the vector."""
     whole, half = (Projection.leading(vectors, count, 1) for count in (DIMENSION, DIMENSION // 2))
-    np.testing.assert_allclose(np.linalg.norm(whole.of(vectors, 1), axis=1), 1, atol=1e-5)
-    held = np.sum(half.of(vectors, 1) ** 2, axis=0)
+    np.testing.assert_allclose(np.linalg.norm(whole.of_rows(vectors, 1), axis=1), 1, atol=1e-5)
+    held = np.sum(half.of_rows(vectors, 1) ** 2, axis=0)
     leading = np.sort(np.linalg.eigvalsh(vectors.T @ vectors))[-(DIMENSION // 2) :]
     assert np.sum(held) == pytest.approx(np.sum(leading), rel=1e-4)
     assert np.max(held) < 0.2 * np.sum(held)

@@ -31,6 +31,12 @@ TRIMMED_BYTES_MIN = 16 * 1024 * 1024
 
 KMEANS_ITERATIONS = 12
 
+NARROW_SHARE = 0.25
+"""Of the squared length of rows, that lies along one direction in a narrow cone."""
+STRETCH_POWER = 0.25
+"""Along a direction rows are stretched by half this power of what they hold along it."""
+TURN_TOLERANCE = 1e-4
+
 
 def _trim_memory() -> None:
     """Have the C library give back to the system what was freed: it keeps hundreds of megabytes of many small lists."""
@@ -71,46 +77,54 @@ class CodeSpecification:
 
 
 class Projection:
-    """Onto some directions, of unit length and at right angles to each other. Never changed; safe for many threads.
+    """Onto some directions, rows and probes each in their own way, so that products are kept but for what is left out.
+
+    Where the directions are of unit length and at right angles to each other both ways are the same. Never changed;
+    safe for many threads.
 
     Args:
-        directions: float32 [directions, dimension].
+        directions: float32 [directions, dimension], what rows are multiplied by.
     """
 
     def __init__(self, directions: Float32Array) -> None:
-        count, dimension = directions.shape
-        self._transform = faiss.LinearTransform(dimension, count, False)  # noqa: FBT003 - SWIG takes no names; no offset
-        faiss.copy_array_to_vector(np.ascontiguousarray(directions).ravel(), self._transform.A)
-        self._transform.is_trained = True
+        self._of_rows = _linear(directions)
+        inverse = np.linalg.pinv(directions.astype(np.float64)).T.astype(np.float32)
+        is_turn = np.allclose(inverse, directions, atol=TURN_TOLERANCE)
+        self._of_probes = self._of_rows if is_turn else _linear(inverse)
 
     @classmethod
     def leading(cls, sample: Float32Array, count: int, seed: int) -> Projection:
         """Onto the `count` directions along which rows [m, dimension] are longest, turned at random among themselves.
 
-        Turned they hold about equally much each, as codes of equal length and tables of equal scale want it.
+        Turned they hold about equally much each, as codes of equal length and tables of equal scale want it. In a
+        narrow cone most of every probe lies along one direction, and so the error of codes along it counts most: rows
+        are stretched along the leading directions, and probes shrunk, so that codes are more exact there.
         """
         moments = sample.T @ sample / np.float32(len(sample))
-        leading = np.linalg.eigh(moments)[1][:, -count:]
+        lengths, directions = np.linalg.eigh(moments)
+        leading = directions[:, -count:]
+        if lengths[-1] > NARROW_SHARE * lengths.sum():
+            leading = leading * (lengths[-count:] / lengths[-1]) ** (STRETCH_POWER / 2)
         turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))
         return cls((leading @ turn).T.astype(np.float32))
 
     @property
     def dimension(self) -> int:
         """Components of a vector before."""
-        return int(self._transform.d_in)
+        return int(self._of_rows.d_in)
 
-    @translated
-    def of(self, vectors: Float32Array, threads: int) -> Float32Array:
-        """The vectors [n, dimension], C-contiguous, as [n, directions]."""
-        faiss.omp_set_num_threads(threads)
-        projected = np.empty((len(vectors), self._transform.d_out), np.float32)
-        self._transform.apply_noalloc(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(projected))
-        return projected
+    def of_rows(self, vectors: Float32Array, threads: int) -> Float32Array:
+        """Rows [n, dimension], C-contiguous, as [n, directions]."""
+        return _applied(self._of_rows, vectors, threads)
+
+    def of_probes(self, vectors: Float32Array, threads: int) -> Float32Array:
+        """Probes [n, dimension], C-contiguous, as [n, directions]."""
+        return _applied(self._of_probes, vectors, threads)
 
     @translated
     def before(self, handle: Any) -> Any:
-        """The FAISS index that projects and then is as this one."""
-        return faiss.IndexPreTransform(self._transform, handle)
+        """The FAISS index that projects rows and then is as this one."""
+        return faiss.IndexPreTransform(self._of_rows, handle)
 
     @classmethod
     @translated
@@ -122,6 +136,22 @@ class Projection:
         directions = faiss.vector_float_to_array(transform.A).reshape(transform.d_out, transform.d_in)
         # A copy: what was read owns its parts.
         return _copy(faiss.downcast_index(handle.index)), cls(directions)
+
+
+def _linear(matrix: Float32Array) -> Any:
+    count, dimension = matrix.shape
+    transform = faiss.LinearTransform(dimension, count, False)  # noqa: FBT003 - SWIG takes no names; no offset
+    faiss.copy_array_to_vector(np.ascontiguousarray(matrix).ravel(), transform.A)
+    transform.is_trained = True
+    return transform
+
+
+@translated
+def _applied(transform: Any, vectors: Float32Array, threads: int) -> Float32Array:
+    faiss.omp_set_num_threads(threads)
+    projected = np.empty((len(vectors), transform.d_out), np.float32)
+    transform.apply_noalloc(len(vectors), faiss.swig_ptr(vectors), faiss.swig_ptr(projected))
+    return projected
 
 
 def _copy(handle: Any) -> Any:
@@ -167,9 +197,9 @@ class Quantizer:
         whole = self._handle if self._projection is None else self._projection.before(self._handle)
         write_file(path, functools.partial(faiss.write_index, whole))
 
-    def projected(self, vectors: Float32Array, threads: int) -> Float32Array:
-        """The vectors [n, d], C-contiguous, projected."""
-        return vectors if self._projection is None else self._projection.of(vectors, threads)
+    def projected(self, probes: Float32Array, threads: int) -> Float32Array:
+        """The probes [n, d], C-contiguous, projected."""
+        return probes if self._projection is None else self._projection.of_probes(probes, threads)
 
     @translated
     def writer(self) -> ListWriter:
@@ -213,7 +243,7 @@ class ListWriter:
     @translated
     def add(self, vectors: Float32Array, ordinals: Int64Array, threads: int) -> None:
         """Encode the vectors [m, d] and append them to their lists."""
-        projected = vectors if self._projection is None else self._projection.of(vectors, threads)
+        projected = vectors if self._projection is None else self._projection.of_rows(vectors, threads)
         faiss.omp_set_num_threads(threads)
         self._handle.add_with_ids(projected, ordinals)
 

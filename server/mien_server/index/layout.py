@@ -6,6 +6,7 @@ The rules and the measurements behind them are tabled in docs/ARCHITECTURE.md, s
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import assert_never
 
 from mien_server.errors import PreconditionFailed
@@ -34,10 +35,16 @@ CODES_FINE, CODES_COARSE = 128, 64
 order rows. The coarse ones, half as long, are scanned in half the time and need a short list of some hundred rows; the
 fine ones bring the best row of a million into a short list of 50 to 100."""
 
+CODES_MEDIUM = 96
+"""Of one direction each, of galleries of few components."""
+
+COARSE_SHARE_MAX = 0.75
+"""Of the fine codes: what has more is scanned hardly faster."""
+
 DIRECTIONS_PER_CODE = 4
 """Where coarse codes would each be of more components, vectors are projected onto so many directions a code first, the
 leading ones of the gallery: 256 of 512. What lies along the others tells people apart less than codes that it makes
-coarser would."""
+coarser would. Where they would be of fewer, onto one direction a code, which pays in a narrow cone."""
 
 # Measured on one AVX-512 core; only their proportions matter.
 PACKED_NS_PER_CODE = 0.028
@@ -87,19 +94,20 @@ def candidate_specifications(code: IndexCode, dimension: int, live_rows: int) ->
         case IndexCode.AUTOMATIC | IndexCode.PQ_FASTSCAN:
             fine = subquantizer_count(dimension, CODES_FINE)
             plain = CodeSpecification(lists, fine, residual=False)
-            candidates = [plain, CodeSpecification(lists, fine, residual=True)]
-            if (coarse := _coarse_specification(lists, dimension)).subquantizers < fine:
-                candidates.insert(0, coarse)
+            candidates = [*_coarse_specifications(lists, dimension, fine), plain, replace(plain, residual=True)]
             return candidates if code is IndexCode.PQ_FASTSCAN else [*candidates, scalar]
         case _:
             assert_never(code)
 
 
-def _coarse_specification(lists: int, dimension: int) -> CodeSpecification:
-    directions = CODES_COARSE * DIRECTIONS_PER_CODE
-    if directions < dimension:
-        return CodeSpecification(lists, CODES_COARSE, residual=False, directions=directions)
-    return CodeSpecification(lists, subquantizer_count(dimension, CODES_COARSE), residual=False)
+def _coarse_specifications(lists: int, dimension: int, fine: int) -> list[CodeSpecification]:
+    """Layouts of fewer codes than the fine ones."""
+    if dimension > CODES_COARSE * DIRECTIONS_PER_CODE:
+        directions = CODES_COARSE * DIRECTIONS_PER_CODE
+        return [CodeSpecification(lists, CODES_COARSE, residual=False, directions=directions)]
+    plain = CodeSpecification(lists, subquantizer_count(dimension, CODES_COARSE), residual=False)
+    medium = CodeSpecification(lists, CODES_MEDIUM, residual=False, directions=CODES_MEDIUM)
+    return [one for one in (plain, medium) if one.subquantizers <= fine * COARSE_SHARE_MAX]
 
 
 def scan_ns(specification: CodeSpecification, dimension: int) -> float:

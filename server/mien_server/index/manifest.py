@@ -34,7 +34,8 @@ __all__ = [
 
 MANIFEST_FILE_NAME = "manifest.json"
 QUANTIZER_FILE_NAME = "quantizer.faiss"
-MANIFEST_VERSION = 4
+MANIFEST_VERSION = 5
+MANIFEST_VERSIONS_READ = (4, MANIFEST_VERSION)
 """Versions 1 and 2 had all rows in one file, packed, version 3 had no checksum; what they describe is built anew."""
 
 MANIFEST_BYTES_MAX = 1 << 20
@@ -262,8 +263,8 @@ def _manifest_of(fields: object) -> Manifest:
         raise TypeError("not a JSON object")
     values = cast("dict[str, Any]", dict(fields))
     version = values.pop("manifest_version")
-    if version != MANIFEST_VERSION:
-        raise ValueError(f"manifest version {version!r}, wanted {MANIFEST_VERSION}")
+    if version not in MANIFEST_VERSIONS_READ:
+        raise ValueError(f"manifest version {version!r}, wanted one of {MANIFEST_VERSIONS_READ}")
     checksum = values.pop("checksum")
     if checksum != hashlib.sha256(_text({"manifest_version": version, **values}).encode()).hexdigest():
         raise ValueError("its checksum is wrong")

@@ -127,7 +127,7 @@ class _Basis:
     def of(cls, sample: Float32Array, specification: CodeSpecification, job: BuildJob) -> _Basis:
         directions = specification.directions
         projection = Projection.leading(sample, directions, job.seed) if directions else None
-        projected = sample if projection is None else projection.of(sample, job.threads)
+        projected = sample if projection is None else projection.of_rows(sample, job.threads)
         lists = min(specification.lists, len(sample))
         return cls(projection, projected, train_centroids(projected, lists, job.seed, job.threads))
 
