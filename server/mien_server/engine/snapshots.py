@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ __all__ = ["Snapshots"]
 logger = logging.getLogger(__name__)
 
 _WAIT_SLICE_S = 0.2
-"""How often a snapshot that waits for an erasure looks whether it is still wanted."""
+"""How often a snapshot that waits for an erasure, or the other way round, looks whether it is still wanted."""
 _TAKING_SHARE = 0.6
 """Of the progress of a snapshot that is verified too."""
 
@@ -105,13 +105,20 @@ class Snapshots:
             self._thread.join()
 
     @contextmanager
-    def none_running(self) -> Iterator[None]:
+    def none_running(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """For the length of the block no snapshot reads the store: whoever overwrites rows of the past does it here.
 
         Waits for the end of one that is being taken.
+
+        Args:
+            check: called several times a second while it waits; what it raises ends the waiting.
         """
-        with self._reading:
+        while not self._reading.acquire(timeout=_WAIT_SLICE_S):
+            check()
+        try:
             yield
+        finally:
+            self._reading.release()
 
     # --- taking -------------------------------------------------------------------------------------------------
 

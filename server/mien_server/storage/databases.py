@@ -292,6 +292,19 @@ class Reading:
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 
+    def items_before(self, database: Database, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every key before `end`, descending; all where it is empty. To be consumed at once."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                # Without a key from there on the last one is the first before it.
+                found = cursor.prev() if end and cursor.set_range(end) else cursor.last()
+                if found:
+                    for key, raw in cursor.iterprev():
+                        yield key, stored_value(database, key, raw)
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
     def chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:

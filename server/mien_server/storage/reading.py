@@ -339,12 +339,10 @@ class RecordReader:
         raw = self.reading.get(Database.ERASURES, key)
         return None if raw is None else decode_message(ErasureRecord, raw, Database.ERASURES, key)
 
-    def erasures(self) -> list[ErasureRecord]:
-        """Every erasure, in the order of names."""
-        return [
-            decode_message(ErasureRecord, raw, Database.ERASURES, key)
-            for key, raw in self.reading.items(Database.ERASURES, b"")
-        ]
+    def erasures_before(self, name: str) -> Iterator[ErasureRecord]:
+        """Erasures whose names come before this one, descending; all where it is empty. To be consumed at once."""
+        for key, raw in self.reading.items_before(Database.ERASURES, name.encode()):
+            yield decode_message(ErasureRecord, raw, Database.ERASURES, key)
 
     def erasure_secret(self) -> bytes | None:
         """The store's key for hashes and seals of receipts; None before the first erasure."""

@@ -38,8 +38,8 @@ RENAME_STEPS = ("restore.aside", "restore.in_place")
 
 # In the order of an erasure, after its commits.
 ERASURE_STEPS = (
-    "erasure_redacted",
     "erasure_index_dropped",
+    "erasure_redacted",
     "erasure_vectors_overwritten",
     "erasure_buffers_wiped",
     "erasure_gaps_cleaned",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -138,9 +138,11 @@ class StoreView:
         """The erasure of that name."""
         return self._reader().erasure(name)
 
-    def erasures(self) -> list[ErasureRecord]:
-        """Every erasure, the newest first; names ascend with time."""
-        return self._reader().erasures()[::-1]
+    def erasures_before(self, name: str) -> Iterator[ErasureRecord]:
+        """Erasures, the newest first since names ascend with time: those before the one of this name, which need not be
+        there; all where it is empty. To be consumed within the view.
+        """
+        return self._reader().erasures_before(name)
 
     @property
     def records(self) -> RecordReader:
