@@ -1,8 +1,9 @@
 """`python -m benchmarks.erasing --rows 1000000`: how long an erasure takes, step by step, and what it costs who writes.
 
-A gallery of made faces, five of each person, with its index. One person is erased, then ten at once, while somebody
-writes one small change after the other. Written to build/bench/erasing.json: seconds from the request to the end and
-in each step, the longest wait of the writer beside its median before, and what the receipt counted.
+A gallery of made faces, five of each person, with its index. One person is erased, then many at once (`--together`),
+while somebody writes one small change after the other. Written to build/bench/erasing.json: seconds from the request to
+the end and in each step, the longest wait of the writer beside its median before, what the receipt counted, and what
+many cost beside one.
 """
 
 from __future__ import annotations
@@ -36,29 +37,38 @@ __all__ = ["main"]
 OUTPUT: Final = REPOSITORY / "build" / "bench"
 ROWS_DEFAULT: Final = 100_000
 FACES_EACH: Final = 5
-TOGETHER: Final = 10
+TOGETHER_DEFAULT: Final = 10
 POLL_S: Final = 0.005
 QUIET_S: Final = 3.0
+FIRST_TOGETHER: Final = 10
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Make the store, erase, write the figures."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.erasing", description=__doc__)
     parser.add_argument("--rows", type=int, default=ROWS_DEFAULT)
+    parser.add_argument("--together", type=int, default=TOGETHER_DEFAULT, help="people who are erased at once")
     parser.add_argument("--folder", type=Path, default=None, help="where the store is made; default: a temporary one")
     chosen = parser.parse_args(arguments)
+    if not 0 < chosen.together <= chosen.rows // FACES_EACH - FIRST_TOGETHER:
+        parser.error(f"{chosen.rows} rows have fewer people than {chosen.together} and those erased before")
     folder = chosen.folder or Path(tempfile.mkdtemp(prefix="mien-erasing-"))
     try:
-        facts = measured(folder / "store", chosen.rows)
+        facts = measured(folder / "store", chosen.rows, chosen.together)
     finally:
         shutil.rmtree(folder / "store", ignore_errors=True)
     OUTPUT.mkdir(parents=True, exist_ok=True)
     (OUTPUT / "erasing.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     sys.stdout.write(json.dumps(facts["erasures"], indent=1) + "\n")
+    many = facts["many"]
+    sys.stdout.write(
+        f"one person {many['one_s']} s, {many['people']} at once {many['many_s']} s: {many['ratio']} times as long, "
+        f"{many['share_of_one']} of one for each\n"
+    )
     return 0
 
 
-def measured(store: Path, rows: int) -> dict[str, Any]:
+def measured(store: Path, rows: int, together: int) -> dict[str, Any]:
     """Everything that the run found."""
     with Engine.open(store) as engine:
         create_gallery(engine, 512)
@@ -70,8 +80,17 @@ def measured(store: Path, rows: int) -> dict[str, Any]:
         facts["erasures"] = [
             _erased(engine, [3]),
             _erased(engine, [4]),
-            _erased(engine, list(range(10, 10 + TOGETHER))),
+            _erased(engine, list(range(FIRST_TOGETHER, FIRST_TOGETHER + together))),
         ]
+        one_s = statistics.mean(one["done_s"] for one in facts["erasures"][:2])
+        many_s = facts["erasures"][2]["done_s"]
+        facts["many"] = {
+            "people": together,
+            "one_s": round(one_s, 2),
+            "many_s": many_s,
+            "ratio": round(many_s / one_s, 1),
+            "share_of_one": round(many_s / one_s / together, 4),
+        }
         facts["memory_bytes_after"] = memory_bytes(os.getpid())
         return facts
 
@@ -115,7 +134,7 @@ def _erased(engine: Engine, people: list[int]) -> dict[str, Any]:
     answered_s = time.perf_counter() - started_s
     stages: dict[str, float] = {}
     operation = engine.operations.get(names[-1])
-    while not operation.state.is_done:
+    while not operation.state.is_done or engine.erasures.list("", "", 1, pending_only=True).erasures:
         before_s, stage = time.perf_counter(), operation.stage
         time.sleep(POLL_S)
         operation = engine.operations.get(names[-1])

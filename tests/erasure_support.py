@@ -5,7 +5,9 @@ The search reads every byte of the folder and shares no code with the server's o
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +29,7 @@ from mien_server.engine.types import (
 )
 from mien_server.index import RebuildPolicy
 from mien_server.records.deadline import Deadline
-from mien_server.storage import Store
+from mien_server.storage import ErasureOutcome, ErasureRun, Store, pending_erasures
 from tests.unit_rows import unit_rows
 
 __all__ = [
@@ -44,7 +46,9 @@ __all__ = [
     "history",
     "identity_id",
     "nearest_person",
+    "no_index",
     "patterns",
+    "run_erasures",
     "store_agrees",
     "traces",
     "vector",
@@ -179,6 +183,23 @@ def nearest_person(engine: Engine, person: int, face: int = 0) -> str:
     probes = Probes(embeddings=PackedEmbeddings(vector(person, face).tobytes(), DIMENSION, 1))
     answer = engine.recognition.search(GALLERY, probes, k=1, choices=SearchChoices(), deadline=NEVER)
     return answer.identity_ids[0]
+
+
+def no_index(_number: int) -> Future[bool]:
+    """What a gallery without an index answers when codes are to be taken out of it."""
+    future: Future[bool] = Future()
+    future.set_result(False)
+    return future
+
+
+def run_erasures(
+    store: Store,
+    drop_from_index: Callable[[int], Future[bool]] = no_index,
+    exclusively: Callable[[Callable[[], None]], AbstractContextManager[None]] = lambda _: nullcontext(),
+) -> ErasureOutcome:
+    """Carry the pending erasures of a store without an engine as far as they go."""
+    run = ErasureRun(store, drop_from_index, lambda *_: None, lambda: False, exclusively)
+    return run.run([record.name for record in pending_erasures(store)[0]])
 
 
 def store_agrees(path: Path) -> None:

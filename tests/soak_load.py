@@ -35,6 +35,7 @@ HELD_S = 10.0
 """How long a connection that does nothing useful is kept before another takes its place."""
 MESSAGE_BYTES_MAX = 64 * 1024 * 1024
 SEARCH = "/mien.v1.RecognitionService/SearchFaces"
+IDENTIFY = "/mien.v1.RecognitionService/Identify"
 GET = "/mien.v1.GalleryService/GetGallery"
 STREAM = "/mien.v1.GalleryService/StreamEnroll"
 
@@ -70,9 +71,24 @@ def _search(probe_count: int, k: int, *, columnar: bool = False) -> bytes:
     return request.SerializeToString()
 
 
+def _identification() -> bytes:
+    rows = unit_rows(1, DIMENSION)
+    embeddings = types_pb2.Embeddings(data=rows.tobytes(), dimension=DIMENSION, count=1)
+    request = recognition_service_pb2.IdentifyRequest(
+        gallery=GALLERY,
+        probes=recognition_service_pb2.Probes(embeddings=embeddings),
+        policy=types_pb2.DecisionPolicy(similarity=0.9),
+    )
+    return request.SerializeToString()
+
+
 def flood_of_small_calls(address: str, ends_s: float, tally: Tally) -> None:
     """One connection with hundreds of calls under way, each followed by another at once."""
-    bodies = {GET: pb.GetGalleryRequest(gallery=GALLERY).SerializeToString(), SEARCH: _search(1, 10)}
+    bodies = {
+        GET: pb.GetGalleryRequest(gallery=GALLERY).SerializeToString(),
+        SEARCH: _search(1, 10),
+        IDENTIFY: _identification(),
+    }
     places = threading.Semaphore(CALLS_IN_FLIGHT)
     with _channel(address) as channel:
         methods = {path: channel.unary_unary(path) for path in bodies}
@@ -82,7 +98,7 @@ def flood_of_small_calls(address: str, ends_s: float, tally: Tally) -> None:
             places.release()
 
         while time.monotonic() < ends_s:
-            path = random.choice((GET, SEARCH))
+            path = random.choice((GET, SEARCH, IDENTIFY))
             places.acquire()
             methods[path].future(bodies[path], timeout=CALL_TIME_MAX_S).add_done_callback(done)
 

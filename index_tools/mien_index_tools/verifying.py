@@ -29,7 +29,7 @@ from mien_server.storage.layout import Layout, read_format, require_format
 from mien_server.storage.offline import OfflineStore, held, open_read_only
 from mien_server.storage.page_file import PageFault, PageFile
 from mien_server.storage.salvage import Salvaged, salvage
-from mien_server.storage.structure import check_structure
+from mien_server.storage.structure import check_structure, require_readable
 from mien_server.storage.vector_file import VectorMapping
 
 __all__ = ["Verification", "in_a_process", "repair", "verify"]
@@ -232,6 +232,7 @@ def _structure(layout: Layout) -> Checked:
     faults: list[PageFault] = []
     try:
         with checked.doubts.noted():
+            require_readable(path)
             file = PageFile(path)
             report = check_structure(file, file.metas[0])
             checked.count = report.pages
@@ -279,10 +280,18 @@ def _index(
     )
     inspection = inspect_generation(directory, expected, rows, is_deep=is_deep)
     _note(checked, inspection, directory)
+    if inspection.outdated:
+        checked.what += f", made with {inspection.outdated}: the server makes it anew"
     checked.count = inspection.rows if is_deep else inspection.files
     checked.seconds = time.perf_counter() - start_s
     yield checked
-    if not is_deep or not inspection.name or inspection.problems or rows.live_count < AGREEMENT_ROWS_MIN:
+    if (
+        not is_deep
+        or not inspection.name
+        or inspection.problems
+        or inspection.outdated
+        or rows.live_count < AGREEMENT_ROWS_MIN
+    ):
         return
     measured = Checked(prefix + "searches by the index against exact ones")
     start_s = time.perf_counter()
@@ -320,6 +329,9 @@ def _rows(store: OfflineStore, record: GalleryRecord, found: FacesFound | None) 
     if found is None or found.is_live.shape[0] != counts.row_count:
         return None
     file = store.file_of(record)
+    if not file.path.is_file() or file.path.stat().st_size < file.file_bytes(counts.row_count):
+        # A doubt already.
+        return None
     return GalleryRows(
         revision=store.records.revision(),
         vectors=VectorMapping(file, counts.row_count).rows(counts.row_count),

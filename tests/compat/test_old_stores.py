@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +131,53 @@ def test_a_migration_refuses_what_contradicts_itself(tmp_path: Path, capsys: pyt
     assert read_format(Layout(store)).version == 1
 
 
+def changed(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+def grown(path: Path) -> None:
+    """As after further writes."""
+    with path.open("ab") as file:
+        file.write(bytes(4096))
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda backup: (backup / "meta/data.mdb").unlink(), "has no meta/data.mdb"),
+        (lambda backup: changed(backup / "vectors/00000002/rows.vec"), "its vectors/00000002/rows.vec is another"),
+        (lambda backup: changed(backup / "meta/data.mdb"), "its meta/data.mdb is another"),
+        (lambda backup: grown(backup.with_name("store") / "meta/data.mdb"), "its meta/data.mdb is another"),
+        (lambda backup: next(backup.glob("index/*/*/quantizer.faiss")).unlink(), "quantizer.faiss"),
+        (lambda backup: changed(backup / "FORMAT"), "FORMAT"),
+    ],
+    ids=["records gone", "vectors changed", "records changed", "store written to since", "index gone", "FORMAT"],
+)
+def test_a_stale_backup_is_not_taken_for_one(
+    spoil: Callable[[Path], None], words: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What an earlier run left counts only as long as it is the store as it is now, byte for byte; otherwise it is
+    refused with what differs and what to do, and the store stays as it was. Put aside, the migration goes on.
+    """
+    store, _ = unpacked(OLD_STORES[0], tmp_path)
+    command = [sys.executable, "-m", "mien_index_tools.cli.main", "migrate", str(store)]
+    environment = {**os.environ, "MIEN_CRASH_AT": "migrate.backed_up"}
+    assert subprocess.run(command, env=environment, capture_output=True, check=False).returncode == -signal.SIGKILL
+    backup = store.with_name("store.format-1")
+    spoil(backup)
+    before = files_of(store)
+    assert main(["migrate", str(store)]) == 4
+    refused = capsys.readouterr().err
+    assert words in refused
+    assert "move it away, or name another place with --backup" in refused
+    assert files_of(store) == before
+    backup.rename(tmp_path / "aside")
+    assert main(["migrate", str(store)]) == 0
+    assert files_of(backup) == before
+
+
 def test_a_backup_never_goes_over_other_things(tmp_path: Path) -> None:
     """A place that holds something else is refused, and the store stays as it was."""
     store, _ = unpacked(OLD_STORES[0], tmp_path)
@@ -139,3 +187,30 @@ def test_a_backup_never_goes_over_other_things(tmp_path: Path) -> None:
     before = files_of(store)
     assert main(["migrate", str(store), "--backup", str(other)]) == 4
     assert files_of(store) == before
+
+
+@pytest.mark.parametrize("archive", OLD_STORES, ids=lambda path: path.name)
+def test_a_migrated_store_is_not_doubted(archive: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """An index of an older version is no doubt but a note: the server makes it anew. One that contradicts its own
+    manifest is doubted all the same.
+    """
+    store, _ = unpacked(archive, tmp_path)
+    assert main(["migrate", str(store)]) == 0
+    for flags in ([], ["--deep"]):
+        capsys.readouterr()
+        assert main(["verify", str(store), *flags]) == 0
+        assert "made with a manifest of version 3" in capsys.readouterr().out
+    [lists] = store.glob("index/*/*/lists-*.faiss")
+    content = bytearray(lists.read_bytes())
+    content[-1] ^= 1
+    lists.write_bytes(content)
+    assert main(["verify", str(store), "--deep"]) == 1
+    assert str(lists) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("archive", STORES, ids=lambda path: path.name)
+def test_no_store_of_an_earlier_release_is_doubted(archive: Path, tmp_path: Path) -> None:
+    """Before a server has opened it, and whether this release reads its index or makes it anew."""
+    store, _ = unpacked(archive, tmp_path)
+    assert main(["migrate", str(store)]) == 0
+    assert main(["verify", str(store), "--deep"]) == 0

@@ -25,7 +25,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum call { WRITE, SYNC, TRUNCATE, OPEN, RENAME, LINK, MAKE_FOLDER, MAP };
+enum call { WRITE, SYNC, TRUNCATE, OPEN, RENAME, LINK, MAKE_FOLDER, MAP, READ };
 
 enum { RULES_MAX = 8, RULE_PATH_BYTES = 128, MIRRORS_MAX = 64, BLOCK_BYTES = 4096 };
 
@@ -38,7 +38,7 @@ struct rule {
     int32_t error;       /* 0: the call is counted and goes on */
     int32_t effect;      /* of a write or sync that fails */
     int64_t short_bytes; /* write no more than that, with success; -1: as asked */
-    int64_t offset_end;  /* writes that begin below it; -1: all */
+    int64_t offset_end;  /* writes and reads that begin below it; -1: all */
     int64_t skip_left;   /* calls that still pass */
     int64_t times_left;  /* calls that are hit; -1: all */
     int64_t hit_count;
@@ -70,6 +70,11 @@ __attribute__((constructor)) static void begin(void) {
 /* Not to be failed by a rule. */
 static ssize_t plain_pwrite(int descriptor, const void *bytes, size_t count, off_t offset) {
     REAL(pwrite);
+    return real(descriptor, bytes, count, offset);
+}
+
+static ssize_t plain_pread(int descriptor, void *bytes, size_t count, off_t offset) {
+    REAL(pread);
     return real(descriptor, bytes, count, offset);
 }
 
@@ -211,7 +216,7 @@ static void mirror_sync(struct mirror *mirror, int descriptor, int64_t offset, i
     for (size_t number = first; number < end; number++) {
         if (!mirror->dirty[number])
             continue;
-        ssize_t found = pread(source, block, sizeof block, (off_t)number * BLOCK_BYTES);
+        ssize_t found = plain_pread(source, block, sizeof block, (off_t)number * BLOCK_BYTES);
         if (is_torn)
             memset(block + sizeof block / 8, 0xFF, sizeof block - sizeof block / 8);
         if (found > 0 && plain_pwrite(target, block, (size_t)found, (off_t)number * BLOCK_BYTES) != found)
@@ -360,6 +365,42 @@ int ftruncate64(int descriptor, off64_t length) {
     REAL(ftruncate64);
     FAIL(match_descriptor(TRUNCATE, descriptor, -1), -1);
     return real(descriptor, length);
+}
+
+ssize_t pread(int descriptor, void *bytes, size_t count, off_t offset) {
+    REAL(pread);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, bytes, count, offset);
+}
+
+ssize_t pread64(int descriptor, void *bytes, size_t count, off64_t offset) {
+    REAL(pread64);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, bytes, count, offset);
+}
+
+ssize_t preadv(int descriptor, const struct iovec *parts, int part_count, off_t offset) {
+    REAL(preadv);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, parts, part_count, offset);
+}
+
+ssize_t preadv64(int descriptor, const struct iovec *parts, int part_count, off64_t offset) {
+    REAL(preadv64);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, parts, part_count, offset);
+}
+
+ssize_t preadv2(int descriptor, const struct iovec *parts, int part_count, off_t offset, int flags) {
+    REAL(preadv2);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, parts, part_count, offset, flags);
+}
+
+ssize_t preadv64v2(int descriptor, const struct iovec *parts, int part_count, off64_t offset, int flags) {
+    REAL(preadv64v2);
+    FAIL(match_descriptor(READ, descriptor, offset), -1);
+    return real(descriptor, parts, part_count, offset, flags);
 }
 
 static mode_t mode_of(int flags, va_list arguments) {

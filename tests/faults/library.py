@@ -40,6 +40,7 @@ class Call(enum.IntFlag):
     LINK = 32
     MAKE_FOLDER = 64
     MAP = 128
+    READ = 256
 
 
 class Effect(enum.IntEnum):
@@ -64,7 +65,7 @@ class Fault:
         path: what the path of the file, or either path, contains.
         error: an errno; 0 lets the call go on, and only counts it.
         short_bytes: with error 0, a write writes no more than this.
-        offset_end: only writes that begin below it; -1 is all.
+        offset_end: only writes and reads (`pread`, not through mappings) that begin below it; -1 is all.
         skip: so many calls pass before.
         times: so many calls fail; -1 is all.
     """

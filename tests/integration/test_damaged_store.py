@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mien_client import Client, row_batches
-from mien_client.errors import MienClientError
+from mien_client import Client, DecisionPolicy, EnrollItem, Filter, OperationState, row_batches
+from mien_client.errors import MienClientError, NotFound
 from mien_server.storage.vector_file import VECTORS_OFFSET
+from tests.erasure_support import traces
 from tests.recovery.test_corruption_store import DATA, flip, live_bytes, page_flipped
 from tests.server_processes import ServerProcess
 from tests.unit_rows import unit_rows
@@ -120,3 +121,81 @@ def test_a_server_does_not_start_on_pages_that_would_end_it(store: Path) -> None
         assert ended.returncode == 1
         assert "data.mdb: page" in ended.stderr
         assert "--repair NEW_STORE" in ended.stderr
+
+
+DAMAGED = "person-060"
+POLICY = DecisionPolicy(similarity=0.5)
+PEOPLE = [f"person-{number:03d}" for number in range(COUNT // 2)]
+NEW_ROWS = unit_rows(8, DIMENSION, 2)
+
+
+@pytest.fixture
+def store_with_labels(store: Path) -> Path:
+    """Ten people with names and labels, one of whom is damaged."""
+    with ServerProcess(store) as server, server.client() as client:
+        for one in PEOPLE[55:65]:
+            client.update_identity(GALLERY, one, display_name=f"Name of {one}", labels={"team": f"team-of-{one[-2]}"})
+    flip(store / DATA, live_bytes(store, "identities", f"Name of {DAMAGED}".encode()), 1)
+    return store
+
+
+def test_a_damaged_identity_harms_nobody_else(store_with_labels: Path) -> None:
+    """Lists and filters leave it out, a batch and a stream refuse its rows alone, and whoever is named is whole."""
+    settings = ("storage.serve_damaged=true", *PATROL_AT_ONCE)
+    with ServerProcess(store_with_labels, *settings) as server, server.client() as client:
+        others = [one for one in PEOPLE if one != DAMAGED]
+        assert [one.id for one in client.list_identities(GALLERY, page_size=7)] == others
+        team = Filter(identity_labels={"team": "team-of-6"})
+        assert [one.id for one in client.list_identities(GALLERY, filter=team, page_size=1)] == PEOPLE[61:65]
+        named = Filter(identity_ids=[DAMAGED, "person-061"])
+        [answer] = client.search_faces(GALLERY, embeddings=ROWS[120], k=5, filter=named).embeddings
+        assert {one.identity_id for one in answer.neighbors} == {"person-061"}
+        assert {one.identity_id for one in client.list_faces(GALLERY)} == set(others)
+        [decided] = client.identify(GALLERY, embeddings=ROWS[120], candidate_count=100, policy=POLICY).embeddings
+        assert DAMAGED not in {one.identity_id for one in decided.candidates}
+        with pytest.raises(MienClientError, match="delete it") as refused:
+            client.get_identity(GALLERY, DAMAGED)
+        assert refused.value.reason == "RECORD_DAMAGED"
+        items = [EnrollItem(one, embedding=NEW_ROWS[at]) for at, one in enumerate(("new", DAMAGED, "person-001"))]
+        for _ in range(2):
+            # Sent again it has the same outcome.
+            outcomes = client.enroll_faces(GALLERY, items, request_id="with-a-damaged-one").outcomes
+            assert [outcome.error is None for outcome in outcomes] == [True, False, True]
+            error = outcomes[1].error
+            assert error is not None
+            assert (error.reason, error.metadata["database"]) == ("RECORD_DAMAGED", "identities")
+            assert error.metadata["key"].endswith(DAMAGED.encode().hex())
+        [ack] = client.stream_enroll(GALLERY, row_batches(NEW_ROWS[3:6], ["new", DAMAGED, "person-002"]))
+        assert ack.error is None
+        assert (ack.enrolled_count, list(ack.row_errors)) == (2, [1])
+        assert ack.row_errors[1].reason == "RECORD_DAMAGED"
+
+
+def test_a_damaged_identity_is_deleted_and_made_anew(store_with_labels: Path) -> None:
+    """After its deletion the store is whole: nothing is known to be damaged, and it opens without the flag."""
+    settings = ("storage.serve_damaged=true", *PATROL_AT_ONCE)
+    with ServerProcess(store_with_labels, *settings) as server, server.client() as client:
+        assert client.get_server_info().damage_count
+        assert client.delete_identity(GALLERY, DAMAGED).deleted_faces == 2
+        with pytest.raises(NotFound):
+            client.get_identity(GALLERY, DAMAGED)
+        client.enroll_faces(GALLERY, [EnrollItem(DAMAGED, embedding=ROWS[120])])
+        end_s = time.monotonic() + WAIT_TIME_MAX_S
+        while client.get_server_info().damage_count:
+            assert time.monotonic() < end_s
+            time.sleep(0.1)
+        assert client.get_server_info().degraded_reasons == ()
+    with ServerProcess(store_with_labels) as server, server.client() as client:
+        assert [one.id for one in client.list_identities(GALLERY)] == PEOPLE
+        gallery = client.get_gallery(GALLERY)
+        assert (gallery.identity_count, gallery.face_count) == (COUNT // 2, COUNT - 1)
+
+
+def test_a_damaged_identity_is_erased(store_with_labels: Path) -> None:
+    """Its erasure ends, and no file of the store has its id, its label or its faces any more."""
+    with ServerProcess(store_with_labels, "storage.serve_damaged=true") as server, server.client() as client:
+        started = client.erase_identity(GALLERY, DAMAGED)
+        assert client.wait_operation(started.operation, timeout_s=WAIT_TIME_MAX_S).state is OperationState.SUCCEEDED
+        assert [one.id for one in client.list_identities(GALLERY)] == [one for one in PEOPLE if one != DAMAGED]
+    wanted = [DAMAGED.encode(), *(ROWS[row].tobytes()[8:32] for row in (120, 121)), b"face-120", b"face-121"]
+    assert traces(store_with_labels, wanted) == []

@@ -124,7 +124,15 @@ def test_a_receipt_holds_until_somebody_changes_it(filled: Path) -> None:
         receipt = erase(engine, PERSON).receipt
         assert receipt is not None
         checks = engine.erasures.verify(receipt, identity_id(PERSON))
-        assert {check.name for check in checks} == {"seal", "record", "vectors", "identity", "absence", "search"}
+        assert {check.name for check in checks} == {
+            "seal",
+            "record",
+            "vectors",
+            "identity",
+            "absence",
+            "journal",
+            "search",
+        }
         assert all(check.passed for check in checks), checks
         another = {check.name: check.passed for check in engine.erasures.verify(receipt, identity_id(7))}
         assert not another["identity"]

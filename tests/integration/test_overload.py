@@ -17,7 +17,8 @@ from mien.v1 import gallery_service_pb2 as pb
 from mien.v1 import gallery_service_pb2_grpc, operations_service_pb2, recognition_service_pb2, types_pb2
 from mien_server.rpc import lanes
 from mien_server.rpc.clients import Client
-from mien_server.rpc.patience import Patience, PatienceLimits
+from mien_server.rpc.methods.table import SERVICES
+from mien_server.rpc.patience import SLOW_MIN, Patience, PatienceLimits, Watched
 from mien_server.rpc.server import ServerOptions
 from mien_server.rpc.streams import StreamWindow
 from tests.raw_http2 import GOAWAY, HEADERS, RST_STREAM, RawConnection, grpc_message
@@ -25,6 +26,7 @@ from tests.raw_http2 import GOAWAY, HEADERS, RST_STREAM, RawConnection, grpc_mes
 TIME_MAX_S = 60
 LIST = "/mien.v1.GalleryService/ListGalleries"
 CHECK = "/grpc.health.v1.Health/Check"
+WATCH = "/grpc.health.v1.Health/Watch"
 SEARCH = "/mien.v1.RecognitionService/SearchFaces"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 THREAD_COUNT = 2
@@ -159,11 +161,35 @@ def test_checks_of_health_that_do_not_arrive_give_their_threads_back(server: Any
     health = server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S)
     assert health.status == health_pb2.HealthCheckResponse.SERVING
     assert server.operations.GetServerInfo(operations_service_pb2.GetServerInfoRequest(), timeout=TIME_MAX_S).store_id
-    until(lambda: len(server.rpc._patience._arriving) == 2 * lanes.CONTROL_THREAD_COUNT)
     until(lambda: server.rpc._lanes._control._busy_count == 0)
+    assert len(server.rpc._patience._arriving) >= SLOW_MIN
     for connection in connections:
         connection.close()
     until(lambda: len(server.rpc._patience._arriving) == 0)
+
+
+def test_watches_that_do_not_arrive_and_are_not_read_keep_no_other_out(server: Any, until: Callable[..., None]) -> None:
+    """Callers that begin a Watch and never finish it, and one that takes no answer, keep health from nobody."""
+    connections = [RawConnection(server.address) for _ in range(3)]
+    for connection in connections[:2]:
+        for _ in range(lanes.CONTROL_THREAD_COUNT):
+            connection.begin(WATCH)
+    connections[2].grant_nothing()
+    deaf = connections[2].begin(WATCH)
+    connections[2].send(deaf, grpc_message(b""), ends=True)
+    until(lambda: any(client.name == connections[2].peer for client in _arriving_clients(server)))
+    watch = server.health.Watch(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S)
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    assert server.health.Check(health_pb2.HealthCheckRequest(), timeout=TIME_MAX_S).status
+    server.rpc.begin_drain()
+    assert next(watch).status == health_pb2.HealthCheckResponse.NOT_SERVING
+    for connection in connections:
+        connection.close()
+    until(lambda: not _arriving_clients(server))
+
+
+def _arriving_clients(server: Any) -> list[Client]:
+    return [watched.client for watched in list(server.rpc._patience._arriving)]
 
 
 def test_health_has_no_method_that_waits_for_its_message_on_a_thread(server: Any) -> None:
@@ -246,6 +272,66 @@ def test_whoever_leaves_the_most_answers_loses_them_first() -> None:
     finally:
         patience.close()
     assert [watched.client.name for watched in overdue] == ["greedy"]
+
+
+def test_who_leaves_little_loses_nothing() -> None:
+    """Where those that leave the most cannot be given up yet, nobody else is in their stead."""
+    patience = Patience(PatienceLimits(answer_bytes_max=100), lambda: False)
+    try:
+        patience.answering(Client("host", "modest"), 10, lambda: None)
+        modest_since_s = time.monotonic()
+        for _ in range(2):
+            patience.answering(Client("host", "greedy"), 80, lambda: None)
+        for watched in patience._answers:
+            watched.since_s = modest_since_s - (2.0 if watched.client.name == "modest" else 0.0)
+        overdue = patience._overdue(modest_since_s + 0.5)
+    finally:
+        patience.close()
+    assert overdue == []
+
+
+class TestLateMessages:
+    """Whose message is late, and who is given up for it."""
+
+    @pytest.fixture
+    def patience(self) -> Patience:
+        """One that looks at nothing by itself, waits for four slow messages, and whose server others wait for."""
+        patience = Patience(PatienceLimits(request_bytes_max=1), lambda: True)
+        patience.close()
+        return patience
+
+    def _begin(self, patience: Patience, name: str, since_s: float, host: str = "host") -> Watched:
+        watched = Watched(Client(host, name), lambda: None, since_s=since_s)
+        patience._arriving[watched] = None
+        return watched
+
+    def test_the_oldest_of_whoever_has_the_most_is_given_up(self, patience: Patience) -> None:
+        """Beyond the slow messages that are waited for, hosts count first, then their clients, then age."""
+        now_s = patience._came_s = time.monotonic()
+        patience._asked_s = now_s
+        self._begin(patience, "single", now_s - 9.0, host="another")
+        greedy = [self._begin(patience, "greedy", now_s - age_s) for age_s in (1.0, 3.0, 2.0)]
+        self._begin(patience, "modest", now_s - 5.0)
+        assert patience._overdue(now_s) == [greedy[1]]
+        assert patience._overdue(now_s) == [], "what was given up makes room already"
+
+    def test_nobody_is_late_whose_message_the_server_may_not_have_looked_at(self, patience: Patience) -> None:
+        """While the messages that come are those asked for long ago, the server is late, and not its callers."""
+        now_s = patience._came_s = time.monotonic()
+        patience._asked_s = now_s - 8.0
+        for number in range(20):
+            self._begin(patience, f"client-{number}", now_s - 7.5)
+        assert patience._overdue(now_s) == []
+        patience._asked_s = now_s - 7.0
+        assert len(patience._overdue(now_s)) == 20 - SLOW_MIN
+
+    def test_where_no_message_comes_all_are_late(self, patience: Patience) -> None:
+        """A server that has nothing to look at does not wait for half-open calls as if it were late itself."""
+        now_s = time.monotonic()
+        patience._asked_s = patience._came_s = now_s - 10.0
+        for _ in range(6):
+            self._begin(patience, "half-open", now_s - 5.0)
+        assert len(patience._overdue(now_s)) == 6 - SLOW_MIN
 
 
 def test_requests_of_too_many_bytes_at_once_are_refused(
@@ -369,3 +455,10 @@ def test_a_connection_has_as_many_calls_as_it_may(server: Any) -> None:
     settings = np.frombuffer(payload, dtype=[("key", ">u2"), ("value", ">u4")])
     assert dict(settings.tolist())[3] == 1024
     connection.close()
+
+
+def test_every_method_is_taken_in_on_its_own(server: Any) -> None:
+    """gRPC knows every method by its name, so that the calls of one do not stand in line behind those of another."""
+    known = set(server.rpc._server._state.registered_method_handlers)
+    ours = {f"/{service.full_name}/{method.name}" for service in SERVICES for method in service.methods}
+    assert known >= {*ours, CHECK, WATCH}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -230,3 +232,15 @@ def test_a_server_without_destinations_takes_none(tmp_path: Path) -> None:
         assert refused.value.reason == "SNAPSHOT_DESTINATION_NOT_ALLOWED"
         assert "snapshots.destinations" in str(refused.value)
         assert list(client.list_snapshots()) == []
+
+
+@pytest.mark.parametrize("inside", ["store/snapshots", "store", "link/vectors/x", "elsewhere/../store/x"])
+def test_a_server_does_not_start_with_a_destination_within_its_store(inside: str, tmp_path: Path) -> None:
+    """Snapshots would be in what is saved, searched after an erasure and cleaned up; the start says so in one line."""
+    (tmp_path / "link").symlink_to(tmp_path / "store")
+    command = [sys.executable, "-m", "mien_server.cli.main", "--data", str(tmp_path / "store")]
+    command += ["--listen", "127.0.0.1:0", "--set", f"snapshots.destinations={tmp_path / inside}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 1
+    assert "snapshots.destinations" in ended.stderr
+    assert "give a folder outside of it" in ended.stderr

@@ -71,12 +71,12 @@ def test_a_receipt_names_a_snapshot_that_was_taken_between_deletion_and_overwrit
         create(engine)
         enroll(engine, range(20))
         with monkeypatch.context() as patched:
-            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
+            patched.setattr(engine.erasures._eraser, "wake", lambda *_, **__: None)
             operation, revision = engine.erasures.erase(GALLERY, identity_id(PERSON))
         between = taken(engine)
         assert between.revision == revision
         assert traces(place / between.name, patterns(PERSON))
-        engine.erasures._eraser.wake()
+        engine.erasures._eraser.wake(operation.name.replace("operations", "erasures"), GALLERY)
         erasure = engine.operations.wait(operation.name, WAIT_S, NEVER).erasure
         assert erasure is not None
         assert erasure.receipt is not None

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mien_index_tools.cli.main import main
-from mien_server.errors import CorruptStore, MienError, PreconditionFailed
+from mien_server.errors import CorruptStore, MienError, PreconditionFailed, Unavailable
 from mien_server.storage.page_file import PageFile
 from mien_server.storage.vector_file import VECTORS_OFFSET
 from tests.recovery.corruption_support import DAMAGED_OPTIONS, FACE_COUNT, NAMES, contents, damage_of, make_store
@@ -117,6 +117,12 @@ def key_flipped(store: Path) -> str:
     return "its keys do not ascend"
 
 
+def key_doubled(store: Path) -> str:
+    """The key of person 30 becomes that of person 31, who has one already."""
+    flip(store / DATA, live_bytes(store, "identities", b"person-030", in_key=True) + len("person-030") - 1, 1)
+    return "its keys do not ascend"
+
+
 def page_flipped(database: str, level: str, place: int, mask: int) -> Callable[[Path], str]:
     def do(store: Path) -> str:
         offset = page_of(store, database, level=level)
@@ -135,9 +141,9 @@ def meta_page_flipped(place: int) -> Callable[[Path], str]:
     return do
 
 
-def child_number_flipped(store: Path) -> str:
+def child_number_flipped(store: Path, database: str = "faces") -> str:
     """A number of a page below the root, changed so that it leads far beyond the file: LMDB would die of it."""
-    offset = page_of(store, "faces", level="root")
+    offset = page_of(store, database, level="root")
     content = bytearray((store / DATA).read_bytes())
     first_node = offset + int.from_bytes(content[offset + 16 : offset + 18], "little")
     content[first_node + 2] ^= 0x7F
@@ -209,6 +215,7 @@ DAMAGES = [
     Damage("FORMAT: of another store", format_of_another_store, "STORE_MIXED"),
     Damage("a face's record", record_flipped("faces", b"picture 77"), "RECORD_DAMAGED", is_served_without=True),
     Damage("a face's key", key_flipped, "RECORDS_DAMAGED"),
+    Damage("an identity's key", key_doubled, "RECORDS_DAMAGED"),
     Damage("an identity's record", record_flipped("identities", b"Name 31"), "RECORD_DAMAGED", is_served_without=True),
     Damage("an identity's id", record_flipped("identity_ids", b"person-031"), "RECORD_DAMAGED", is_served_without=True),
     Damage("a gallery's record", record_flipped("galleries", b"people"), "RECORD_DAMAGED"),
@@ -286,9 +293,8 @@ def test_a_store_served_without_its_damage_takes_writes(store: Path) -> None:
         before = view.gallery("people").rows.live_count
     with open_store(store, DAMAGED_OPTIONS) as opened:
         enroll(opened, rows(gallery, [("someone new", "new-face", 9001)]))
-        with pytest.raises(CorruptStore) as refused:
-            enroll(opened, rows(gallery, [("person-031", "another", 9002)]))
-        assert refused.value.reason == "RECORD_DAMAGED"
+        result = enroll(opened, rows(gallery, [("person-031", "another", 9002)]))
+        assert result.errors[0].reason == "RECORD_DAMAGED"
         with opened.view() as view:
             assert view.gallery("people").rows.live_count == before + 1
 
@@ -338,6 +344,30 @@ def test_what_is_in_the_lock_does_not_matter(store: Path, content: bytes | None)
     assert main(["verify", str(store)]) == 0
     with open_store(store) as opened:
         contents(opened)
+
+
+def test_a_lock_that_is_removed_under_a_server_keeps_others_out(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither a second server nor `verify` takes the missing file for a store that nobody has open."""
+    with open_store(store):
+        (store / "LOCK").unlink()
+        with pytest.raises(Unavailable, match="its LOCK was removed"):
+            open_store(store)
+        (store / "LOCK").unlink()
+        assert main(["verify", str(store)]) == 5
+        assert "its LOCK was removed" in capsys.readouterr().err
+    with open_store(store) as opened:
+        contents(opened)
+
+
+def test_verify_says_of_a_missing_vector_file_that_it_is_missing(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """And nothing of records that are whole."""
+    vectors_missing(store)
+    assert main(["verify", str(store), "--deep"]) == 1
+    assert "1 doubt in" in capsys.readouterr().out
 
 
 def test_records_that_only_help_to_find_others_are_checked(store: Path) -> None:

@@ -9,9 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from mien_server.errors import PreconditionFailed
 from mien_server.storage import DeleteFaces, PutIdentity
 from mien_server.storage.backup import RestoreRequest, list_snapshots, open_place, restore, verify_snapshot
-from mien_server.storage.steps import RESTORE_STEPS, SNAPSHOT_STEPS
+from mien_server.storage.offline import open_read_only
+from mien_server.storage.steps import RENAME_STEPS, RESTORE_STEPS, SNAPSHOT_STEPS
+from tests.recovery.test_corruption_store import child_number_flipped
 from tests.snapshot_support import restored_state, state_of, take, unwatched
 from tests.storage_support import OPTIONS, create, enroll, open_store, rows
 
@@ -91,3 +94,65 @@ def test_a_kill_in_a_restore_loses_no_store(step: str, is_replacing: bool, store
         with open_store(folder) as store:
             states.append(state_of(store))
     assert newest in states
+
+
+@pytest.mark.parametrize("step", RENAME_STEPS)
+@pytest.mark.parametrize("who", ["server", "verify", "restore"])
+def test_a_kill_between_two_renames_is_gone_on_with(step: str, who: str, store_folder: Path, tmp_path: Path) -> None:
+    """Where names cannot be exchanged at once no store may be in its place: whoever comes next goes on, or says how;
+    nobody takes the empty place for a new store.
+    """
+    place = open_place(str(tmp_path / "snapshots"))
+    with open_store(store_folder) as store:
+        name = take(store, place).manifest.name
+        taken, revision = state_of(store), store.revision
+        store.write(PutIdentity("people", "person-1", display_name="One"))
+        newest = state_of(store)
+    arguments = ("rename", f"{place.uri}/{name}", str(store_folder), str(revision))
+    assert run_worker(step, *arguments) == KILLED
+    assert store_folder.exists() == (step == "restore.in_place")
+    if who == "verify":
+        if step == "restore.aside":
+            with pytest.raises(PreconditionFailed, match="mv ") as refused, open_read_only(store_folder):
+                pass
+            assert refused.value.reason == "RESTORE_UNFINISHED"
+            move = refused.value.message.rpartition("mv ")[2].split()
+            Path(move[0]).rename(move[1])
+        else:
+            with open_read_only(store_folder):
+                pass
+    elif who == "restore":
+        assert run_worker("", *arguments) == 0
+    with open_store(store_folder) as store:
+        assert state_of(store) == taken
+    [*kept] = (path for path in tmp_path.iterdir() if path.name not in {"snapshots", "store"})
+    assert all(path.name.startswith("store.before-restore-") for path in kept)
+    assert not any(path.name.endswith(".old") for path in kept)
+    states = []
+    for folder in kept:
+        with open_store(folder) as store:
+            states.append(state_of(store))
+    assert newest in states
+
+
+def test_a_damaged_store_is_not_replayed_from(store_folder: Path, tmp_path: Path) -> None:
+    """A page of the store in place that leads LMDB astray is refused as at an opening, with the other ways; it does
+    not end the process, and nothing is replaced.
+    """
+    place = open_place(str(tmp_path / "snapshots"))
+    with open_store(store_folder) as store:
+        name = take(store, place).manifest.name
+        for number in range(150):
+            store.write(PutIdentity("people", "person-1", display_name=f"{number}"))
+        revision = store.revision
+    child_number_flipped(store_folder, "journal")
+    before = (store_folder / "meta" / "data.mdb").read_bytes()
+    command = [sys.executable, "-m", "mien_index_tools.cli.main", "restore", f"{place.uri}/{name}", str(store_folder)]
+    ended = subprocess.run(
+        [*command, "--to-revision", str(revision)], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "data.mdb: page" in ended.stderr
+    assert "--journal" in ended.stderr
+    assert (store_folder / "meta" / "data.mdb").read_bytes() == before
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Iterator
+from queue import Queue
 
 import grpc
 import numpy as np
@@ -74,21 +76,48 @@ def test_a_stream_that_never_answers_again_is_given_up() -> None:
     assert len(ledger.sequences) == 3
 
 
-def test_a_stream_ended_for_idleness_is_opened_again_as_often_as_it_takes() -> None:
-    """A server that takes an idle stream's place is no failure, however often it does."""
-    ended: list[int] = []
+def test_a_stream_ended_for_idleness_is_opened_again_when_there_is_something_to_send() -> None:
+    """A server that takes an idle stream's place is no failure, however often it does, and is left alone meanwhile."""
+    opened: Queue[int] = Queue()
 
     def enroll(requests: Requests, context: grpc.ServicerContext) -> Acks:
-        if len(ended) < 4:
-            ended.append(1)
+        opened.put(1)
+        if opened.qsize() == 1:
             refuse(context, IDLE)
-        for request in requests:
-            yield galleries_v1.StreamEnrollResponse(sequence=request.sequence, enrolled_count=1)
+        request = next(requests)
+        yield galleries_v1.StreamEnrollResponse(sequence=request.sequence, enrolled_count=1)
+        refuse(context, IDLE)
 
-    options = ClientOptions(attempts_max=2, initial_backoff_s=0.01)
+    def source() -> Iterator[EnrollRows]:
+        for number, batch in enumerate(rows(3)):
+            while opened.qsize() < 1 + number:
+                time.sleep(0.001)
+            # Long enough for many attempts, of which there must be none.
+            time.sleep(0.1)
+            assert opened.qsize() == 1 + number
+            yield batch
+
+    options = ClientOptions(attempts_max=1, initial_backoff_s=0.001)
     with client_of(FakeService(StreamEnroll=enroll), options) as client:
-        assert [ack.batch for ack in client.stream_enroll("people", rows(3))] == [0, 1, 2]
-    assert len(ended) == 4
+        assert [ack.batch for ack in client.stream_enroll("people", source())] == [0, 1, 2]
+
+
+def test_a_stream_that_is_called_idle_with_something_to_send_is_given_up() -> None:
+    """After attempts_max streams in a row that a server ends before it has read what was sent, the caller is told."""
+    opened: list[int] = []
+
+    def enroll(_: Requests, context: grpc.ServicerContext) -> Acks:
+        opened.append(1)
+        time.sleep(0.05)
+        refuse(context, IDLE)
+        yield galleries_v1.StreamEnrollResponse()
+
+    options = ClientOptions(attempts_max=3, initial_backoff_s=0.001)
+    with client_of(FakeService(StreamEnroll=enroll), options) as client:
+        acks: list[int] = []
+        with pytest.raises(Unavailable) as caught:
+            read_into(acks, client.stream_enroll("people", rows(3)))
+    assert (caught.value.reason, acks, len(opened)) == ("STREAM_IDLE", [], 3)
 
 
 def test_streams_and_calls_say_who_calls() -> None:

@@ -18,7 +18,7 @@ from mien_server.config.limits import Limits
 from mien_server.engine import Engine
 from mien_server.errors import Cancelled, DeadlineExceeded, MienError, Overloaded, Unavailable
 from mien_server.rpc.gate import Call, Gate
-from mien_server.rpc.handlers import Admission, Method, handlers_of_service, unary_handler
+from mien_server.rpc.handlers import Admission, Method, add_handlers, unary_handler
 from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.turnstile import Turnstile
 
@@ -39,7 +39,7 @@ def serve() -> Iterator[Callable[[Do], Any]]:
         server = grpc.server(ThreadPoolExecutor(4))
         patience = Patience(PatienceLimits(), lambda: False)
         handlers = {"Do": unary_handler(METHOD, do, Admission(gate, patience, Turnstile(1, 1)))}
-        server.add_generic_rpc_handlers((handlers_of_service("test.Service", handlers),))
+        add_handlers(server, "test.Service", handlers)
         port = server.add_insecure_port("127.0.0.1:0")
         server.start()
         channel = grpc.insecure_channel(f"127.0.0.1:{port}", [("grpc.enable_retries", 0)])

@@ -7,12 +7,14 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import Future
+from functools import partial
+from queue import Queue
 from typing import NoReturn
 
 import pytest
 
 from mien_server.rpc.clients import Client
-from mien_server.rpc.lanes import Lanes, parked
+from mien_server.rpc.lanes import READING_KEPT, READING_MAX, Lanes, _Task, current_seat, parked
 from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.server import HEALTH_THREAD_COUNT, RpcServer, ServerOptions
 
@@ -68,6 +70,45 @@ def test_a_call_parks_where_no_thread_can_be_started(lanes: Lanes, monkeypatch: 
     may_end.set()
     assert waiting.result(TIME_MAX_S)
     assert behind.result(TIME_MAX_S) == "mien-rpc-0"
+
+
+def test_few_messages_are_read_at_a_time() -> None:
+    """A client with many calls leaves places to read in for one without, and a call that has its message gives up its
+    own.
+    """
+    lanes = Lanes(64, 100)
+    begun: Queue[str] = Queue()
+    has_come, may_end = threading.Semaphore(0), threading.Event()
+
+    def call(name: str) -> None:
+        begun.put(name)
+        has_come.acquire()
+        seat = current_seat()
+        assert seat is not None
+        seat.end_reading()
+        may_end.wait(TIME_MAX_S)
+
+    def offer(name: str) -> None:
+        lanes._work.offer(Client("host", name), _Task(Future(), partial(call, name)))
+
+    def names(count: int) -> list[str]:
+        return [begun.get(timeout=TIME_MAX_S) for _ in range(count)]
+
+    try:
+        for _ in range(20):
+            offer("greedy")
+        assert names(READING_MAX - READING_KEPT) == ["greedy"] * (READING_MAX - READING_KEPT)
+        for name in ("first", "second"):
+            offer(name)
+        assert sorted(names(2)) == ["first", "second"]
+        assert begun.empty()
+        has_come.release(3)
+        assert names(1) == ["greedy"]
+        assert lanes._work._reading_count == READING_MAX - READING_KEPT
+    finally:
+        has_come.release(100)
+        may_end.set()
+        lanes.shutdown(wait=False)
 
 
 def test_watchers_of_health_need_no_thread_to_be_started(monkeypatch: pytest.MonkeyPatch) -> None:

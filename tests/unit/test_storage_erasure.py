@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +29,6 @@ from mien_server.storage import (
     DeleteGallery,
     DeleteIdentity,
     EraseFaces,
-    ErasureRun,
     IdentitySeed,
     MoveFaces,
     PutIdentity,
@@ -39,11 +39,14 @@ from mien_server.storage import (
 from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure import scanning
-from mien_server.storage.erasure.redaction import Erased, History, names, redact_entry
-from mien_server.storage.erasure.scanning import scan_folder
+from mien_server.storage.erasure.history import History
+from mien_server.storage.erasure.people import Erased
+from mien_server.storage.erasure.redaction import AnswerRedactor, EntryRedactor
+from mien_server.storage.erasure.scanning import Finder, scan_folder
 from mien_server.storage.erasure.verifying import check_receipt
 from mien_server.storage.values import decode_face
 from mien_server.storage.vector_file import VECTORS_OFFSET
+from tests.erasure_support import run_erasures
 from tests.recovery.test_corruption_store import DATA, flip, live_bytes
 from tests.snapshot_support import restored_state, state_of, take
 from tests.storage_support import DIMENSION, create, enroll, open_store, rows, vector
@@ -62,8 +65,7 @@ def erase(store: Store, identity_id: str, name: str = "erasures/1") -> None:
     is_gone = False
     while not is_gone:
         is_gone = store.write(EraseFaces("people", identity_id, name, operation)).result  # type: ignore[union-attr]
-    run = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False)
-    assert [record.name for record in run.run()] == [name]
+    assert [record.name for record in run_erasures(store).done] == [name]
     with store.view() as view:
         assert view.check() == []
 
@@ -143,13 +145,13 @@ def test_who_was_enrolled_again_is_erased_as_they_were_before_too(store_path: Pa
         assert store.write(EraseFaces("people", ADA, "erasures/1", operation)).result  # type: ignore[union-attr]
         enroll(store, rows(gallery, [(ADA, "ada-1-of-third", 4)], seeds={ADA: IdentitySeed("Ada the Third", {})}))
 
-        def fail(_: int) -> bool:
+        def fail(_: object) -> AbstractContextManager[None]:
             raise OSError
 
         with pytest.raises(OSError):
-            ErasureRun(store, fail, lambda *_: None, lambda: False).run()
+            run_erasures(store, exclusively=fail)
         # The journal does not have the id any more: what it knew is kept with the erasure.
-        [record] = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        [record] = run_erasures(store).done
         assert sorted(record.ordinals) == [0, 2]
         assert record.receipt.row_count == 2
         assert record.receipt.scan.shared_count == 1, "the id"
@@ -214,7 +216,7 @@ def test_what_is_damaged_and_not_served_is_overwritten_for_nobody(store_path: Pa
         assert store.damage.count
         before = file.read_bytes()
         store.write(EraseFaces("people", ADA, "erasures/1", OperationRecord(name="operations/1")))
-        ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        run_erasures(store)
     after = file.read_bytes()
     erased = slice(VECTORS_OFFSET + 20 * 4 * DIMENSION, VECTORS_OFFSET + 21 * 4 * DIMENSION)
     assert after[: erased.start] == before[: erased.start]
@@ -262,10 +264,10 @@ def test_redacting_twice_changes_nothing_more() -> None:
     put.put_identity.identity.CopyFrom(IdentityRecord(number=7, display_name="Ada", create_time_us=5))
     entry = JournalEntry(revision=3, time_us=5, operations=[put])
     erased = Erased(1, 7, ADA)
-    assert redact_entry(entry, [erased])
+    assert EntryRedactor([erased]).redact(entry) == {erased}
     assert erased.texts == {b"Ada"}
     assert entry.operations[0].put_identity.identity == IdentityRecord(number=7, create_time_us=5)
-    assert not redact_entry(entry, [erased])
+    assert not EntryRedactor([erased]).redact(entry)
     assert erased.journal_entry_count == 1
 
 
@@ -306,7 +308,10 @@ def test_history_gives_everybody_the_rows_that_were_theirs_last() -> None:
 )
 def test_kept_answers_that_name_somebody_are_told_from_others(outcome: object, is_named: bool) -> None:
     """Outcomes do not say of what kind they are; none is missed, and none of another's is taken."""
-    assert names(outcome.SerializeToString(), Erased(1, 7, ADA, {7: 9, 3: 4}, face_ids={"ada-1"})) is is_named  # type: ignore[attr-defined]
+    ada = Erased(1, 7, ADA, {7: 9, 3: 4}, face_ids={"ada-1"})
+    others = [Erased(1, number, f"somebody-{number}") for number in range(20, 30)]
+    named = AnswerRedactor([*others, ada]).named(outcome.SerializeToString())  # type: ignore[attr-defined]
+    assert named == ({ada} if is_named else set())
 
 
 def test_kept_answers_of_other_galleries_stay(store_path: Path) -> None:
@@ -397,8 +402,7 @@ def test_a_gallery_that_is_deleted_meanwhile_ends_the_erasure(store_path: Path) 
         operation = OperationRecord(name="operations/1")
         store.write(EraseFaces("people", ADA, "erasures/1", operation))
         store.write(DeleteGallery("people", force=True))
-        run = ErasureRun(store, lambda _: False, lambda *_: None, lambda: False)
-        [record] = run.run()
+        [record] = run_erasures(store).done
         assert record.receipt.row_count == 0
         assert traces(store_path, ADA.encode(), b"ada-1-of-many") == []
         with pytest.raises(NotFound):
@@ -428,7 +432,7 @@ def test_the_search_finds_what_is_there_wherever_it_stands(
     patterns = {one for one in patterns if len(one) >= scanning.PATTERN_BYTES_MIN}
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(scanning, "_BLOCK_BYTES", block_bytes)
-        scan = scan_folder(folder, patterns)
+        scan = scan_folder(folder, Finder(patterns), lambda: None)
     assert {hit.pattern for hit in scan.hits} == {one for one in patterns if one in raw}
     assert all(raw[hit.offset : hit.offset + len(hit.pattern)] == hit.pattern for hit in scan.hits)
     assert (scan.file_count, scan.byte_count) == (2, len(raw))

@@ -15,7 +15,6 @@ from mien_server.records.store_pb2 import GalleryRecord, OperationRecord
 from mien_server.storage import (
     DeleteIdentity,
     EraseFaces,
-    ErasureRun,
     MoveFaces,
     PutIdentity,
     RemoveExpired,
@@ -29,6 +28,7 @@ from mien_server.storage.databases import Database, Reading, put
 from mien_server.storage.expiry import Clock
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face
+from tests.erasure_support import run_erasures
 from tests.snapshot_support import take, unwatched
 from tests.storage_support import OPTIONS, create, enroll, rows, vector
 
@@ -304,7 +304,7 @@ def test_an_erasure_leaves_others_who_wait_for_the_sweep_whole(store_path: Path,
         for number, identity_id in enumerate(["bob", "cid"]):
             operation = OperationRecord(name=f"operations/{number}")
             assert store.write(EraseFaces(PEOPLE, identity_id, f"erasures/{number}", operation)).result  # type: ignore[union-attr]
-        ErasureRun(store, lambda _: False, lambda *_: None, lambda: False).run()
+        run_erasures(store)
         assert shown(store) == (["ann"], [])
         with store.view(shows_expired=True) as view:
             rows_left = view.gallery(PEOPLE).rows.vectors

@@ -43,7 +43,8 @@ class StreamOptions:
 
     Attributes:
         window: requests that may be unanswered at once.
-        attempts_max: connections in a row that may break without one answer before the stream is given up.
+        attempts_max: connections in a row that may break without one answer before the stream is given up. One that
+            the server ended because nothing was sent is none: the next is opened when there is something to send.
         initial_backoff_s: wait before the second of them, doubled for each further one.
         timeout_s: seconds for the whole stream; None: no limit.
         metadata: sent with each connection.
@@ -91,6 +92,11 @@ class _Pending(Generic[_Request]):
         with self._changed:
             return self._is_exhausted and not self._items
 
+    def is_all_answered(self) -> bool:
+        """Whether there is nothing to send now."""
+        with self._changed:
+            return not self._items
+
     def open_connection(self) -> int:
         """Makes every older sender stop; answers the number of the new one."""
         with self._changed:
@@ -103,6 +109,14 @@ class _Pending(Generic[_Request]):
             self._items.popleft()
             self._answered += 1
             self._changed.notify_all()
+
+    def wait_for_more(self, deadline_s: float | None) -> None:
+        """Waits until there is something to send, or never will be, or the time is up."""
+        # The sender of the connection that has ended may still wait for the source, and is then waited for.
+        threading.Thread(target=self._pull, name="mien-source", daemon=True).start()
+        left_s = None if deadline_s is None else max(0.0, deadline_s - time.monotonic())
+        with self._changed:
+            self._changed.wait_for(lambda: self._items or self._is_exhausted, left_s)
 
     def send_from(self, connection: int) -> Iterator[_Request]:
         """Everything unanswered, then everything new, for as long as the connection is the newest."""
@@ -135,13 +149,26 @@ class _Pending(Generic[_Request]):
             kept = self._kept(connection, position)
             if kept is not None or not self._wants_more(connection):
                 return kept
-            taken = self._take()
-            with self._changed:
-                if taken is None:
-                    self._is_exhausted = True
-                else:
-                    self._items.append(taken[0])
+            taken = self._take_and_keep()
             return taken if self._wants_more(connection) else None
+
+    def _pull(self) -> None:
+        """Takes the next item from the source, unless there is one or will be none."""
+        with self._pulling:
+            with self._changed:
+                if self._items or self._is_exhausted:
+                    return
+            self._take_and_keep()
+
+    def _take_and_keep(self) -> tuple[_Request] | None:
+        taken = self._take()
+        with self._changed:
+            if taken is None:
+                self._is_exhausted = True
+            else:
+                self._items.append(taken[0])
+            self._changed.notify_all()
+        return taken
 
     def _kept(self, connection: int, position: int) -> tuple[_Request] | None:
         with self._changed:
@@ -184,15 +211,18 @@ def windowed(
         try:
             yield from _one_connection(call, pending, options, deadline_s)
         except (Unavailable, Overloaded) as error:
-            if error.reason == STREAM_IDLE or pending.answered > answered_before:
+            if pending.answered > answered_before:
                 failures = 0
-            # The server is well that only gave the place of a stream with nothing to say to another.
-            if error.reason != STREAM_IDLE:
+            if error.reason == STREAM_IDLE and pending.is_all_answered():
+                # The server is well, and gave the place to another: a new stream would only take it from that one.
+                pending.wait_for_more(deadline_s)
+            else:
                 failures += 1
             if failures >= options.attempts_max:
                 raise
-            time.sleep(_pause_s(error, failures, options))
-            continue
+            if not pending.is_finished():
+                time.sleep(_pause_s(error, failures, options))
+                continue
         if pending.source_error is not None:
             raise pending.source_error
         return

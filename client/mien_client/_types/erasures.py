@@ -57,6 +57,7 @@ class ErasureReceipt:
         request_count: kept answers to requests that named it.
         index_rewritten: the index was made again without it.
         live_page_count, free_page_count: pages of the records' file read, and freed ones overwritten.
+        damaged_record_count: damaged journal entries and kept answers removed: they may have been anybody's.
         token: the receipt as bytes: what `verify_erasure` takes, and what is worth keeping.
     """
 
@@ -76,12 +77,18 @@ class ErasureReceipt:
     free_page_count: int
     scan: ErasureScan
     snapshots: tuple[HeldSnapshot, ...]
+    damaged_record_count: int
     token: bytes
 
 
 @dataclass(frozen=True, slots=True)
 class Erasure:
-    """An erasure as it stands; `receipt` is there once it is done."""
+    """An erasure as it stands.
+
+    Attributes:
+        receipt: there once it is done.
+        trouble: what holds it up, or what it last failed by; empty while it is on its way.
+    """
 
     name: str
     gallery: str
@@ -90,6 +97,7 @@ class Erasure:
     create_time: datetime.datetime | None
     is_overdue: bool
     receipt: ErasureReceipt | None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

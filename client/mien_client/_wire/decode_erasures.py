@@ -22,6 +22,7 @@ def erasure(message: operations_v1.Erasure) -> erasures.Erasure:
         create_time=moment(message.create_time),
         is_overdue=message.is_overdue,
         receipt=receipt(message.receipt) if message.HasField("receipt") else None,
+        trouble=message.trouble,
     )
 
 
@@ -45,6 +46,7 @@ def receipt(message: operations_v1.ErasureReceipt) -> erasures.ErasureReceipt:
         free_page_count=message.free_page_count,
         scan=scan,
         snapshots=tuple(erasures.HeldSnapshot(one.name, one.revision) for one in message.snapshots),
+        damaged_record_count=message.damaged_record_count,
         token=message.SerializeToString(deterministic=True),
     )
 

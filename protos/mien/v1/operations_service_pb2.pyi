@@ -513,7 +513,7 @@ class EraseIdentityResult(_message.Message):
     def __init__(self, erasure: _Optional[_Union[Erasure, _Mapping]] = ...) -> None: ...
 
 class Erasure(_message.Message):
-    __slots__ = ("name", "gallery", "state", "operation", "create_time", "is_overdue", "receipt")
+    __slots__ = ("name", "gallery", "state", "operation", "create_time", "is_overdue", "receipt", "trouble")
     NAME_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
@@ -521,6 +521,7 @@ class Erasure(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     IS_OVERDUE_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    TROUBLE_FIELD_NUMBER: _ClassVar[int]
     name: str
     gallery: str
     state: ErasureState
@@ -528,10 +529,11 @@ class Erasure(_message.Message):
     create_time: _timestamp_pb2.Timestamp
     is_overdue: bool
     receipt: ErasureReceipt
-    def __init__(self, name: _Optional[str] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[ErasureState, str]] = ..., operation: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_overdue: _Optional[bool] = ..., receipt: _Optional[_Union[ErasureReceipt, _Mapping]] = ...) -> None: ...
+    trouble: str
+    def __init__(self, name: _Optional[str] = ..., gallery: _Optional[str] = ..., state: _Optional[_Union[ErasureState, str]] = ..., operation: _Optional[str] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., is_overdue: _Optional[bool] = ..., receipt: _Optional[_Union[ErasureReceipt, _Mapping]] = ..., trouble: _Optional[str] = ...) -> None: ...
 
 class ErasureReceipt(_message.Message):
-    __slots__ = ("erasure", "store_id", "gallery", "gallery_number", "identity_hash", "revision", "request_time", "complete_time", "face_count", "row_count", "journal_entry_count", "request_count", "index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal")
+    __slots__ = ("erasure", "store_id", "gallery", "gallery_number", "identity_hash", "revision", "request_time", "complete_time", "face_count", "row_count", "journal_entry_count", "request_count", "index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal", "damaged_record_count")
     ERASURE_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     GALLERY_FIELD_NUMBER: _ClassVar[int]
@@ -550,6 +552,7 @@ class ErasureReceipt(_message.Message):
     SCAN_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     SEAL_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
     erasure: str
     store_id: str
     gallery: str
@@ -568,7 +571,8 @@ class ErasureReceipt(_message.Message):
     scan: ErasureScan
     snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshot]
     seal: bytes
-    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScan, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshot, _Mapping]]] = ..., seal: _Optional[bytes] = ...) -> None: ...
+    damaged_record_count: int
+    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., complete_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScan, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshot, _Mapping]]] = ..., seal: _Optional[bytes] = ..., damaged_record_count: _Optional[int] = ...) -> None: ...
 
 class ErasureScan(_message.Message):
     __slots__ = ("file_count", "byte_count", "pattern_count", "shared_count", "short_count", "found_count")

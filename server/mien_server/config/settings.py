@@ -87,7 +87,8 @@ class ServerSettings(_Section):
     )
     request_bytes_max: Count = Field(
         default=512 * 1024 * 1024,
-        description="Bytes of requests worked on at once; beyond them a client may have one at a time.",
+        description="Bytes of requests worked on at once; beyond them a client may have one at a time. Also of "
+        "messages that are slow to arrive, each counted as the largest.",
     )
     answer_bytes_max: Count = Field(
         default=512 * 1024 * 1024,
@@ -95,8 +96,8 @@ class ServerSettings(_Section):
     )
     transfer_time_max_s: Seconds = Field(
         default=300.0,
-        description="Seconds in which a message must arrive and an answer be taken; one second while others wait for "
-        "the room.",
+        description="Seconds in which a message must arrive and an answer be taken; less while others wait for what "
+        "the caller holds.",
     )
     stream_count_max: Count = Field(
         default=48,
@@ -333,8 +334,8 @@ class SnapshotSettings(_Section):
 
     destinations: TextList = Field(
         default=(),
-        description="Folders of this machine and URLs (s3://bucket/folder) for snapshots, and below; the first is the "
-        "default. None: the server takes no snapshots.",
+        description="Folders outside of the store and URLs (s3://bucket/folder) for snapshots, and below; the first is "
+        "the default. None: the server takes no snapshots.",
     )
 
 

@@ -129,7 +129,7 @@ class Engine:
     def degraded_reasons(self) -> list[str]:
         """Why the store is not as it should be; empty when all is well."""
         damage_count = self._context.patrol.damage_count
-        damaged = [f"{damage_count} things of the store are damaged; see mien-index verify"] if damage_count else []
+        damaged = [_damage_words(damage_count)] if damage_count else []
         return [*damaged, *self._context.indexes.troubles(), *self._eraser.troubles(), *self.sweeper.troubles()]
 
     def close(self) -> None:
@@ -156,6 +156,14 @@ def _recipe_info(recipe: RecipeDescription) -> RecipeInfo:
         default_threshold=calibration.verification_threshold if calibration is not None else 0.0,
         threshold_detail=calibration.detail if calibration is not None else "nothing was measured; give a threshold",
         notices=recipe.notices,
+    )
+
+
+def _damage_words(count: int) -> str:
+    things = "1 thing of the store is damaged" if count == 1 else f"{count} things of the store are damaged"
+    return (
+        f"{things} and not served: see GetServerInfo, and mien-index verify for more; delete what is damaged, restore "
+        "the store from a copy, or save what is whole with mien-index verify STORE --repair NEW_STORE"
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from mien_server.engine.context import EngineContext, now_us
 from mien_server.engine.eraser import Eraser
 from mien_server.engine.operations import Operations
@@ -15,11 +17,25 @@ from mien_server.engine.types import (
     RequestToken,
 )
 from mien_server.engine.validation import check_gallery_name, check_identity_id
-from mien_server.errors import NotFound
-from mien_server.records.store_pb2 import ErasureReceiptRecord
-from mien_server.storage import Committed, EraseFaces, ErasureState, Replayed, RequestKey, check_receipt, is_pending
+from mien_server.errors import Conflict, NotFound
+from mien_server.records.deadline import Deadline
+from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord
+from mien_server.storage import (
+    Committed,
+    EraseFaces,
+    ErasureState,
+    Replayed,
+    RequestKey,
+    StoreView,
+    check_receipt,
+    is_pending,
+)
 
 __all__ = ["Erasures"]
+
+NO_DEADLINE = Deadline()
+LOOKED_AT_MAX = 4096
+"""Records read for one page, whatever a filter leaves of them."""
 
 
 class Erasures:
@@ -52,7 +68,7 @@ class Erasures:
         if request is not None:
             key = RequestKey(request.request_id, request.fingerprint, lambda _: encoded)
         self._log.adopt(operation)
-        is_answered = is_begun = False
+        is_answered = is_begun = is_refused = False
         try:
             first = EraseFaces(gallery, identity_id, erasure_of(name), operation, request=key)
             written = self._context.store.write(first)
@@ -60,12 +76,16 @@ class Erasures:
             if isinstance(written, Replayed):
                 name = written.outcome.decode()
             revision = max(written.revision, self._delete_rest(gallery, identity_id, erasure_of(name)))
+        except (NotFound, Conflict):
+            is_refused = True
+            raise
         finally:
             if not is_begun:
                 self._log.drop(operation.name)
-            # Whatever became of the call, what is in the store is carried to its end.
-            self._eraser.wake(is_in_doubt=not is_answered)
-        self._log.adopt_kept(OperationKind.ERASE)
+            if not is_refused:
+                # Whatever became of the call, what is in the store is carried to its end.
+                self._eraser.wake(erasure_of(name), gallery, is_in_doubt=not is_answered)
+        self._log.adopt_kept([name])
         return self._operations.get(name), revision
 
     def _delete_rest(self, gallery: str, identity_id: str, erasure: str) -> int:
@@ -95,26 +115,45 @@ class Erasures:
             record = view.erasure(name) if name else None
         if record is None:
             raise NotFound(f"there is no erasure {name!r}", reason="ERASURE_NOT_FOUND", metadata={"erasure": name})
-        return erasure_info(record, now_us(), self._eraser.within_us)
+        return self._info(record)
 
     def list(self, gallery: str, after: str, limit: int, *, pending_only: bool = False) -> ErasureListing:
-        """A page of erasures, the newest first, those after the one named `after`."""
-        with self._context.store.view() as view:
-            records = [one for one in view.erasures() if not gallery or one.gallery_name == gallery]
-        if pending_only:
-            records = [one for one in records if is_pending(one)]
-        if after:
-            records = [one for one in records if one.name < after]
-        time_us = now_us()
-        page = tuple(erasure_info(one, time_us, self._eraser.within_us) for one in records[:limit])
-        return ErasureListing(page, page[-1].name if len(records) > limit else "")
+        """A page of erasures, the newest first, those after the one named `after`.
 
-    def verify(self, receipt: ErasureReceiptRecord, identity_id: str = "") -> tuple[ErasureCheck, ...]:
+        A page of a gallery's may have fewer than `limit`, and be followed by others.
+        """
+        page: list[ErasureInfo] = []
+        last = ""
+        with self._context.store.view() as view:
+            found = self._pending_before(view, after) if pending_only else view.erasures_before(after)
+            for count, record in enumerate(found):
+                if len(page) == limit or count == LOOKED_AT_MAX:
+                    return ErasureListing(tuple(page), last)
+                last = record.name
+                if not gallery or record.gallery_name == gallery:
+                    page.append(self._info(record))
+        return ErasureListing(tuple(page), "")
+
+    def _pending_before(self, view: StoreView, name: str) -> Iterator[ErasureRecord]:
+        names = (one for one in self._eraser.pending() if not name or one < name)
+        for record in map(view.erasure, names):
+            if record is not None and is_pending(record):
+                yield record
+
+    def _info(self, record: ErasureRecord) -> ErasureInfo:
+        return erasure_info(record, now_us(), self._eraser.within_us, self._eraser.trouble_of(record.name))
+
+    def verify(
+        self, receipt: ErasureReceiptRecord, identity_id: str = "", deadline: Deadline = NO_DEADLINE
+    ) -> tuple[ErasureCheck, ...]:
         """What the receipt says, and whether it still holds; with the identity's id, also that it is gone.
 
         Searches every file of the store where the id is given: some seconds for each gigabyte.
+
+        Raises:
+            Cancelled, DeadlineExceeded: between blocks of the search.
         """
         if identity_id:
             check_identity_id(identity_id, self._context.limits, "identity_id")
-        checks = check_receipt(self._context.store, receipt, identity_id)
+        checks = check_receipt(self._context.store, receipt, identity_id, deadline.check)
         return tuple(ErasureCheck(one.name, one.passed, one.detail) for one in checks)

@@ -193,7 +193,9 @@ def _page(view: GalleryView, choice: IdentityChoice | None, after: str, limit: i
     chosen_count = len(choice.numbers)
     # Looking up each one chosen reads as many records as there are; walking over all of them, on the average, as many
     # as it takes to meet `limit` chosen ones.
-    if not choice.is_inverted and chosen_count * chosen_count <= limit * view.counts.identity_count:
+    # What is damaged is passed over by a walk alone.
+    is_short = not choice.is_inverted and chosen_count * chosen_count <= limit * view.counts.identity_count
+    if is_short and not view.serves_damaged:
         return _page_by_lookup(view, choice, after, limit, deadline)
     return _page_by_walk(view, choice, after, limit, deadline)
 
@@ -205,8 +207,7 @@ def _page_by_lookup(view: GalleryView, choice: IdentityChoice, after: str, limit
         ids = view.identity_ids(choice.numbers[start : start + WALK_IDENTITIES_MAX])
         # Code points order texts as the bytes of their UTF-8 do.
         best = heapq.nsmallest(limit, best + [identity_id for identity_id in ids if identity_id > after])
-    records = view.identities_by_id(best)
-    return [(identity_id, records[identity_id]) for identity_id in best]
+    return view.identities_named(best)
 
 
 def _page_by_walk(view: GalleryView, choice: IdentityChoice, after: str, limit: int, deadline: Deadline) -> Page:

@@ -451,8 +451,12 @@ class Indexes:
                 self.log.advance(operation, fraction, stage)
             with self._wake:
                 # A measuring also makes room for a build; a build only for who is to be erased.
-                is_something_asked = bool(self._drops or (self._requested and not operations))
+                is_something_asked = number in self._drops or bool(self._requested and not operations)
                 is_closing = self._is_closing
+                others = [one for one in self._drops if one != number]
+            for other in others:
+                # What is being built holds nothing of other galleries.
+                self._drop_dead(other)
             is_cancelled = bool(operations) and all(map(self.log.is_cancel_requested, operations))
             is_unwanted = not is_asked and (is_something_asked or self._is_gone(number))
             if is_closing or is_cancelled or is_unwanted:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from mien_server.engine.types import OperationKind, OperationState
@@ -79,14 +81,20 @@ class OperationLog:
         with self._lock:
             self._entries[record.name] = OperationEntry(record)
 
-    def adopt_kept(self, kind: OperationKind) -> None:
-        """Follow the operations of a kind that the store keeps, that are not done and that nobody follows."""
-        with self._store.view() as view:
-            kept = [record for record in view.operations() if record.kind == kind]
-        with self._lock:
-            for record in kept:
-                if not OperationState(record.state).is_done:
-                    self._entries.setdefault(record.name, OperationEntry(record))
+    def adopt_kept(self, names: Iterable[str]) -> None:
+        """Follow those of the operations that the store keeps, that are not done and that nobody follows.
+
+        Raises:
+            CorruptStore: the record of one is damaged.
+        """
+        for name in names:
+            if self.is_followed(name):
+                continue
+            with self._store.view() as view:
+                record = view.operation(name)
+            if record is not None and not OperationState(record.state).is_done:
+                with self._lock:
+                    self._entries.setdefault(name, OperationEntry(record))
 
     def drop(self, name: str) -> None:
         """Follow an operation no more that was not kept after all."""
@@ -163,21 +171,29 @@ class OperationLog:
 
     def finish(self, name: str, state: OperationState, now_us: int, error: MienError | None = None) -> None:
         """Note how an operation ended, in the store first: who sees it done may rely on it after a restart."""
-        entry = self._entries[name]
-        with entry.changed:
-            record = OperationRecord.FromString(entry.record.SerializeToString())
-        record.state = state
-        record.end_time_us = now_us
-        if state is OperationState.SUCCEEDED:
-            record.progress = 1.0
-        if error is not None:
-            record.error_reason, record.error_message = error.reason, error.message
-        try:
-            self._store.write(PutOperation(record=record), is_internal=True)
-        finally:
-            with entry.changed:
-                entry.record.CopyFrom(record)
-                entry.changed.notify_all()
+        self._finish([name], state, now_us, error)
+
+    def succeed(self, names: Sequence[str], now_us: int) -> None:
+        """Note that operations succeeded, as `finish` does, in few commits."""
+        self._finish(names, OperationState.SUCCEEDED, now_us)
+
+    def _finish(self, names: Sequence[str], state: OperationState, now_us: int, error: MienError | None = None) -> None:
+        with ExitStack() as told:
+            written = []
+            for name in names:
+                entry = self._entries[name]
+                with entry.changed:
+                    record = OperationRecord.FromString(entry.record.SerializeToString())
+                record.state = state
+                record.end_time_us = now_us
+                if state is OperationState.SUCCEEDED:
+                    record.progress = 1.0
+                if error is not None:
+                    record.error_reason, record.error_message = error.reason, error.message
+                told.callback(_change, entry, record)
+                written.append(self._store.submit(PutOperation(record=record), is_internal=True))
+            for one in written:
+                one.result()
 
     def set_result(self, name: str, generation: str, rows: int) -> None:
         """Note what a build made."""
@@ -223,3 +239,10 @@ class OperationLog:
     def is_cancel_requested(self, name: str) -> bool:
         """Whether somebody asked the operation to stop."""
         return self._entries[name].is_cancel_requested
+
+
+def _change(entry: OperationEntry, record: OperationRecord) -> None:
+    """Let whoever looks at an operation see the record."""
+    with entry.changed:
+        entry.record.CopyFrom(record)
+        entry.changed.notify_all()

@@ -9,14 +9,14 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from mien_server.engine.indexing import Indexes
 from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.types import OperationKind, OperationState, RequestToken, SnapshotSummary
-from mien_server.errors import Cancelled, InternalError, MienError, NotFound, PreconditionFailed
+from mien_server.errors import Cancelled, InternalError, InvalidArgument, MienError, NotFound, PreconditionFailed
 from mien_server.index import GenerationRefused, generation_files
 from mien_server.records.store_pb2 import OperationRecord, SnapshotRecord
 from mien_server.storage import ForgetSnapshot, PutSnapshot, RequestKey, Store
@@ -25,6 +25,7 @@ from mien_server.storage.backup import (
     SnapshotInfo,
     canonical_uri,
     check_snapshot_name,
+    is_inside,
     list_snapshots,
     name_suffix,
     open_place,
@@ -39,7 +40,7 @@ __all__ = ["Snapshots"]
 logger = logging.getLogger(__name__)
 
 _WAIT_SLICE_S = 0.2
-"""How often a snapshot that waits for an erasure looks whether it is still wanted."""
+"""How often a snapshot that waits for an erasure, or the other way round, looks whether it is still wanted."""
 _TAKING_SHARE = 0.6
 """Of the progress of a snapshot that is verified too."""
 
@@ -76,6 +77,14 @@ class Snapshots:
         self._log = log
         self._indexes = indexes
         self._allowed = tuple(canonical_uri(destination) for destination in destinations)
+        for uri in self._allowed:
+            if is_inside(uri, store.path):
+                raise InvalidArgument(
+                    f"snapshots.destinations: {uri} lies in the store's folder {store.path}, so that each snapshot "
+                    "would hold those before it; give a folder outside of it, on another disk if there is one",
+                    field="snapshots.destinations",
+                    reason="SNAPSHOT_DESTINATION_INVALID",
+                )
         self._library_versions = library_versions
         self._wake = threading.Condition()
         self._waiting: deque[_Order] = deque()
@@ -96,13 +105,20 @@ class Snapshots:
             self._thread.join()
 
     @contextmanager
-    def none_running(self) -> Iterator[None]:
+    def none_running(self, check: Callable[[], None] = lambda: None) -> Iterator[None]:
         """For the length of the block no snapshot reads the store: whoever overwrites rows of the past does it here.
 
         Waits for the end of one that is being taken.
+
+        Args:
+            check: called several times a second while it waits; what it raises ends the waiting.
         """
-        with self._reading:
+        while not self._reading.acquire(timeout=_WAIT_SLICE_S):
+            check()
+        try:
             yield
+        finally:
+            self._reading.release()
 
     # --- taking -------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,7 @@ __all__ = [
     "identity_info",
     "index_policy_of",
     "index_policy_record",
+    "operation_of",
 ]
 
 
@@ -236,7 +237,12 @@ def erasure_of(operation: str) -> str:
     return "erasures/" + operation.partition("/")[2]
 
 
-def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int) -> ErasureInfo:
+def operation_of(erasure: str) -> str:
+    """Inverse of `erasure_of`."""
+    return "operations/" + erasure.partition("/")[2]
+
+
+def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int, trouble: str = "") -> ErasureInfo:
     """An erasure as it stands at a time."""
     state = ErasureStateKind(record.state)
     is_done = state is ErasureStateKind.DONE
@@ -249,4 +255,5 @@ def erasure_info(record: store_pb2.ErasureRecord, time_us: int, within_us: int) 
         create_time_us=record.create_time_us,
         is_overdue=not is_done and time_us - since_us > within_us,
         receipt=record.receipt if is_done else None,
+        trouble="" if is_done else trouble,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mien_server.errors import InternalError
@@ -11,6 +11,7 @@ from mien_server.index.faiss_adapter import ListWriter, Quantizer
 from mien_server.index.faiss_library import FAISS_VERSION
 from mien_server.index.manifest import (
     MANIFEST_FILE_NAME,
+    MANIFEST_VERSION,
     QUANTIZER_FILE_NAME,
     FileDigest,
     GenerationRefused,
@@ -19,6 +20,7 @@ from mien_server.index.manifest import (
     Segment,
     Staging,
     digest_of,
+    older_manifest,
     read_manifest,
 )
 from mien_server.index.plan import choose_staging, choose_step
@@ -26,7 +28,7 @@ from mien_server.index.request import EffortChoice
 from mien_server.index.segments import SegmentedIndex
 from mien_server.records.rows import GalleryRows
 
-__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "checked_manifest", "load_generation"]
+__all__ = ["ExpectedGeneration", "Generation", "checked_lists", "checked_manifest", "load_generation", "outdated_by"]
 
 EFFORTS_REMEMBERED_MAX = 256
 
@@ -132,8 +134,32 @@ def checked_manifest(directory: Path, expected: ExpectedGeneration, *, reads_fil
     """
     manifest = read_manifest(directory)
     _check_facts(directory, manifest, expected)
-    _check_files(directory, manifest, reads_files=reads_files)
+    _check_files(directory, manifest.files, reads_files=reads_files)
     return manifest
+
+
+def outdated_by(directory: Path, expected: ExpectedGeneration, *, reads_files: bool = True) -> str:
+    """What of Mien or FAISS is older in the generation in `directory` than here, where that is all that is against it;
+    empty when nothing is.
+
+    Raises:
+        GenerationRefused: it is not the gallery's, or contradicts what its manifest says.
+    """
+    older = older_manifest(directory)
+    if older is None:
+        manifest = read_manifest(directory)
+        if manifest.faiss_version == FAISS_VERSION:
+            return ""
+        same = replace(manifest, faiss_version=FAISS_VERSION)
+        _check_facts(directory, same, expected)
+        _check_files(directory, same.files, reads_files=reads_files)
+        return f"FAISS {manifest.faiss_version}, and this is {FAISS_VERSION}"
+    if (older.store_id, older.gallery_number) != (expected.store_id, expected.gallery_number):
+        raise GenerationRefused(
+            f"{directory} is of store {older.store_id}, gallery {older.gallery_number}; the generation is built anew"
+        )
+    _check_files(directory, older.files, reads_files=reads_files)
+    return f"a manifest of version {older.version}, and this is {MANIFEST_VERSION}"
 
 
 def checked_lists(directory: Path, quantizer: Quantizer, manifest: Manifest, segment: Segment) -> ListWriter:
@@ -181,16 +207,16 @@ def _check_facts(directory: Path, manifest: Manifest, expected: ExpectedGenerati
         )
 
 
-def _check_files(directory: Path, manifest: Manifest, *, reads_files: bool) -> None:
+def _check_files(directory: Path, files: tuple[FileDigest, ...], *, reads_files: bool) -> None:
     """Every file is as long and hashes as the manifest says, and there is no other."""
-    listed = {file.name for file in manifest.files}
+    listed = {file.name for file in files}
     try:
         present = {path.name for path in directory.iterdir()} - {MANIFEST_FILE_NAME}
         if listed != present:
             raise GenerationRefused(
                 f"{directory} holds {sorted(present)}, its manifest lists {sorted(listed)}; it is built anew"
             )
-        for file in manifest.files:
+        for file in files:
             _check_file(directory / file.name, file, reads_file=reads_files)
     except OSError as error:
         raise GenerationRefused(f"{directory} cannot be read: {error}; the generation is built anew") from error

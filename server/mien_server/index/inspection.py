@@ -11,7 +11,7 @@ import numpy as np
 from mien_server.errors import MienError
 from mien_server.index.build_job import BuildJob
 from mien_server.index.faiss_adapter import Quantizer
-from mien_server.index.generation import ExpectedGeneration, checked_lists, checked_manifest
+from mien_server.index.generation import ExpectedGeneration, checked_lists, checked_manifest, outdated_by
 from mien_server.index.manifest import QUANTIZER_FILE_NAME, Manifest, read_manifest
 from mien_server.index.publish import CURRENT_FILE_NAME, WORK_PREFIX, current_generation
 from mien_server.index.remeasuring import measure_generation
@@ -35,6 +35,7 @@ class GenerationInspection:
         files: how many were read.
         rows: how many rows its lists hold, as far as they were read.
         problems: what is wrong, for a person.
+        outdated: what of Mien or FAISS has made it that is older than this; a server makes it anew. Empty: nothing is.
         advice: what is not wrong and could be better.
         agreements: for each step of the ladder, the agreement with exact search that is promised and that was found.
     """
@@ -43,6 +44,7 @@ class GenerationInspection:
     files: int = 0
     rows: int = 0
     problems: list[str] = field(default_factory=list)
+    outdated: str = ""
     advice: str = ""
     agreements: list[tuple[float, float]] = field(default_factory=list)
 
@@ -65,6 +67,9 @@ def inspect_generation(
             _look_for_lost(index_directory, inspection)
             return inspection
         inspection.name = name
+        inspection.outdated = outdated_by(index_directory / name, expected, reads_files=is_deep)
+        if inspection.outdated:
+            return inspection
         manifest = checked_manifest(index_directory / name, expected, reads_files=is_deep)
         inspection.files = len(manifest.files)
         if is_deep:

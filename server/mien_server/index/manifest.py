@@ -15,17 +15,20 @@ from mien_server.records.policies import IndexCode
 
 __all__ = [
     "MANIFEST_FILE_NAME",
+    "MANIFEST_VERSION",
     "QUANTIZER_FILE_NAME",
     "FileDigest",
     "GenerationRefused",
     "LadderStep",
     "Manifest",
+    "OlderManifest",
     "Segment",
     "Stage",
     "Staging",
     "digest_of",
     "generation_files",
     "ladder_of_fields",
+    "older_manifest",
     "read_manifest",
     "sealed_text",
     "staging_of_fields",
@@ -46,6 +49,16 @@ class GenerationRefused(PreconditionFailed):
     """A generation on disk that must not be served; the message says which file or fact is wrong."""
 
     default_reason = "GENERATION_REFUSED"
+
+
+@dataclass(frozen=True, slots=True)
+class OlderManifest:
+    """What a manifest of an older version says that can be held against the store and the folder."""
+
+    version: int
+    store_id: str
+    gallery_number: int
+    files: tuple[FileDigest, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -254,6 +267,34 @@ def read_manifest(folder: Path) -> Manifest:
     except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise GenerationRefused(
             f"{path} is no manifest that this version reads ({error!r}); the generation is built anew"
+        ) from error
+
+
+def older_manifest(folder: Path) -> OlderManifest | None:
+    """What the manifest in `folder` says where it is of a version older than those that are read; None otherwise.
+
+    Raises:
+        GenerationRefused: an older manifest that does not say what each has to.
+    """
+    path = folder / MANIFEST_FILE_NAME
+    try:
+        with path.open("rb") as file:
+            fields = json.loads(file.read(MANIFEST_BYTES_MAX))
+        version = fields["manifest_version"]
+        if type(version) is not int or not 0 < version < min(MANIFEST_VERSIONS_READ):
+            return None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
+    try:
+        if "checksum" in fields:
+            raise ValueError("manifests of that version had no checksum")
+        files = tuple(
+            FileDigest(str(one["name"]), int(one["size_bytes"]), str(one["sha256"])) for one in fields["files"]
+        )
+        return OlderManifest(version, str(fields["store_id"]), int(fields["gallery_number"]), files)
+    except (ValueError, TypeError, KeyError) as error:
+        raise GenerationRefused(
+            f"{path} is no manifest of version {version} ({error!r}); the generation is built anew"
         ) from error
 
 

@@ -407,7 +407,7 @@ class EnrollRowsOutcomeRecord(_message.Message):
     def __init__(self, face_ids: _Optional[_Iterable[str]] = ..., errors: _Optional[_Iterable[_Union[EnrolledFace, _Mapping]]] = ..., enrolled_count: _Optional[int] = ..., duplicate_count: _Optional[int] = ...) -> None: ...
 
 class ErasureRecord(_message.Message):
-    __slots__ = ("name", "state", "operation", "gallery_number", "gallery_name", "create_time_us", "identity_hash", "revision", "face_count", "ordinals", "mask", "masked_work", "journal_entry_count", "request_count", "receipt", "restore_time_us", "earlier_receipts", "earlier_snapshots")
+    __slots__ = ("name", "state", "operation", "gallery_number", "gallery_name", "create_time_us", "identity_hash", "revision", "face_count", "ordinals", "mask", "masked_work", "journal_entry_count", "request_count", "receipt", "damaged_record_count", "identity_number", "restore_time_us", "earlier_receipts", "earlier_snapshots")
     NAME_FIELD_NUMBER: _ClassVar[int]
     STATE_FIELD_NUMBER: _ClassVar[int]
     OPERATION_FIELD_NUMBER: _ClassVar[int]
@@ -423,6 +423,8 @@ class ErasureRecord(_message.Message):
     JOURNAL_ENTRY_COUNT_FIELD_NUMBER: _ClassVar[int]
     REQUEST_COUNT_FIELD_NUMBER: _ClassVar[int]
     RECEIPT_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
+    IDENTITY_NUMBER_FIELD_NUMBER: _ClassVar[int]
     RESTORE_TIME_US_FIELD_NUMBER: _ClassVar[int]
     EARLIER_RECEIPTS_FIELD_NUMBER: _ClassVar[int]
     EARLIER_SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
@@ -441,10 +443,12 @@ class ErasureRecord(_message.Message):
     journal_entry_count: int
     request_count: int
     receipt: ErasureReceiptRecord
+    damaged_record_count: int
+    identity_number: int
     restore_time_us: int
     earlier_receipts: _containers.RepeatedCompositeFieldContainer[ErasureReceiptRecord]
     earlier_snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshotRecord]
-    def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ..., restore_time_us: _Optional[int] = ..., earlier_receipts: _Optional[_Iterable[_Union[ErasureReceiptRecord, _Mapping]]] = ..., earlier_snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ...) -> None: ...
+    def __init__(self, name: _Optional[str] = ..., state: _Optional[int] = ..., operation: _Optional[str] = ..., gallery_number: _Optional[int] = ..., gallery_name: _Optional[str] = ..., create_time_us: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., face_count: _Optional[int] = ..., ordinals: _Optional[_Iterable[int]] = ..., mask: _Optional[bytes] = ..., masked_work: _Optional[bytes] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., receipt: _Optional[_Union[ErasureReceiptRecord, _Mapping]] = ..., damaged_record_count: _Optional[int] = ..., identity_number: _Optional[int] = ..., restore_time_us: _Optional[int] = ..., earlier_receipts: _Optional[_Iterable[_Union[ErasureReceiptRecord, _Mapping]]] = ..., earlier_snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ...) -> None: ...
 
 class ErasureWork(_message.Message):
     __slots__ = ("identity_number", "identity_id", "face_ids", "texts", "vector_parts", "create_times_us")
@@ -470,7 +474,7 @@ class ErasureWork(_message.Message):
     def __init__(self, identity_number: _Optional[int] = ..., identity_id: _Optional[str] = ..., face_ids: _Optional[_Iterable[str]] = ..., texts: _Optional[_Iterable[bytes]] = ..., vector_parts: _Optional[_Iterable[bytes]] = ..., create_times_us: _Optional[_Mapping[int, int]] = ...) -> None: ...
 
 class ErasureReceiptRecord(_message.Message):
-    __slots__ = ("erasure", "store_id", "gallery_name", "gallery_number", "identity_hash", "revision", "request_time_us", "complete_time_us", "face_count", "row_count", "journal_entry_count", "request_count", "is_index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal")
+    __slots__ = ("erasure", "store_id", "gallery_name", "gallery_number", "identity_hash", "revision", "request_time_us", "complete_time_us", "face_count", "row_count", "journal_entry_count", "request_count", "is_index_rewritten", "live_page_count", "free_page_count", "scan", "snapshots", "seal", "damaged_record_count")
     ERASURE_FIELD_NUMBER: _ClassVar[int]
     STORE_ID_FIELD_NUMBER: _ClassVar[int]
     GALLERY_NAME_FIELD_NUMBER: _ClassVar[int]
@@ -489,6 +493,7 @@ class ErasureReceiptRecord(_message.Message):
     SCAN_FIELD_NUMBER: _ClassVar[int]
     SNAPSHOTS_FIELD_NUMBER: _ClassVar[int]
     SEAL_FIELD_NUMBER: _ClassVar[int]
+    DAMAGED_RECORD_COUNT_FIELD_NUMBER: _ClassVar[int]
     erasure: str
     store_id: str
     gallery_name: str
@@ -507,7 +512,8 @@ class ErasureReceiptRecord(_message.Message):
     scan: ErasureScanRecord
     snapshots: _containers.RepeatedCompositeFieldContainer[HeldSnapshotRecord]
     seal: bytes
-    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery_name: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time_us: _Optional[int] = ..., complete_time_us: _Optional[int] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., is_index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScanRecord, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ..., seal: _Optional[bytes] = ...) -> None: ...
+    damaged_record_count: int
+    def __init__(self, erasure: _Optional[str] = ..., store_id: _Optional[str] = ..., gallery_name: _Optional[str] = ..., gallery_number: _Optional[int] = ..., identity_hash: _Optional[bytes] = ..., revision: _Optional[int] = ..., request_time_us: _Optional[int] = ..., complete_time_us: _Optional[int] = ..., face_count: _Optional[int] = ..., row_count: _Optional[int] = ..., journal_entry_count: _Optional[int] = ..., request_count: _Optional[int] = ..., is_index_rewritten: _Optional[bool] = ..., live_page_count: _Optional[int] = ..., free_page_count: _Optional[int] = ..., scan: _Optional[_Union[ErasureScanRecord, _Mapping]] = ..., snapshots: _Optional[_Iterable[_Union[HeldSnapshotRecord, _Mapping]]] = ..., seal: _Optional[bytes] = ..., damaged_record_count: _Optional[int] = ...) -> None: ...
 
 class ErasureScanRecord(_message.Message):
     __slots__ = ("file_count", "byte_count", "pattern_count", "shared_count", "short_count", "found_count")

@@ -36,10 +36,10 @@ __all__ = [
     "Admission",
     "Method",
     "absent_handler",
+    "add_handlers",
     "arrived",
     "client_behind",
     "end_with",
-    "handlers_of_service",
     "refuse_overflow",
     "stream_handler",
     "unary_handler",
@@ -205,6 +205,7 @@ def stream_handler(method: Method, stream: StreamMethod, admission: Admission, w
                 seat = current_seat()
                 if seat is not None:
                     # Its places are counted by the gate, and each request's work by the engine.
+                    seat.end_reading()
                     seat.park()
                 parse = partial(method.parse, elements_max=engine.limits.message_elements_max)
                 yield from answers.run(begin_batches(stream, parse, call))
@@ -227,9 +228,14 @@ def absent_handler(method: Method, refusal: MienError) -> Handler:
     return grpc.stream_unary_rpc_method_handler(handle)
 
 
-def handlers_of_service(full_name: str, handlers: Mapping[str, Handler]) -> grpc.GenericRpcHandler[bytes, bytes]:
-    """The handlers of one service by the names of their methods."""
-    return grpc.method_handlers_generic_handler(full_name, dict(handlers))
+def add_handlers(server: grpc.Server, service_name: str, handlers: Mapping[str, Handler]) -> None:
+    """Serve a service; before the server is started.
+
+    Each method is registered by its name. gRPC takes in the calls of a method one after another, whoever they are of,
+    and so no method, health least of all, has to wait for the flood of another.
+    """
+    registering: Any = server
+    registering.add_registered_method_handlers(service_name, dict(handlers))
 
 
 def _deadline(context: grpc.ServicerContext) -> Deadline:

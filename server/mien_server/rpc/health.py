@@ -1,42 +1,159 @@
-"""gRPC's health service. Its checks are refused unread, and waited for without a thread, as Mien's own calls are."""
+"""gRPC's health service: Check and Watch, refused unread and waited for without a thread, as Mien's own calls are.
+
+gRPC's own servicer reads a Watch on one of few threads, and sends under the lock that a Check needs: two callers that
+begin a Watch and do not finish it, or one that takes no answer, would keep health from everybody.
+"""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor
+from typing import Any, TypeAlias
 
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+from mien_server.rpc.clients import Client
 from mien_server.rpc.errors import as_mien_error
-from mien_server.rpc.handlers import Method, arrived, client_behind, end_with, handlers_of_service, refuse_overflow
+from mien_server.rpc.handlers import Method, add_handlers, arrived, client_behind, end_with, refuse_overflow
 from mien_server.rpc.patience import Patience
 
-__all__ = ["add_health"]
+__all__ = ["Health"]
 
 CHECK = Method(f"{health.SERVICE_NAME}.Check", health_pb2.HealthCheckRequest)
+WATCH = Method(f"{health.SERVICE_NAME}.Watch", health_pb2.HealthCheckRequest)
 ELEMENTS_MAX = 100
 """Entries of a request that is parsed; one that was sent right has a single text."""
+TAKEN_WITHIN_S = 10.0
+"""In which a watcher must take an answer, which is of a few bytes."""
+
+Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus"
+NOT_SERVING, SERVICE_UNKNOWN = (
+    health_pb2.HealthCheckResponse.NOT_SERVING,
+    health_pb2.HealthCheckResponse.SERVICE_UNKNOWN,
+)
 
 
-def add_health(servicer: health.HealthServicer, patience: Patience, server: grpc.Server) -> None:
-    """Answer Check and Watch with what `servicer` knows. It has no List, so that is UNIMPLEMENTED, unread."""
+class Health:
+    """The state of each service. Safe for many threads.
 
-    def check(bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+    Args:
+        service_names: what there is to ask for.
+        threads: tell watchers of changes.
+    """
+
+    def __init__(self, service_names: Iterable[str], patience: Patience, threads: Executor) -> None:
+        self._status: dict[str, Status] = dict.fromkeys([health.OVERALL_HEALTH, *service_names], NOT_SERVING)
+        self._patience = patience
+        self._threads = threads
+        self._lock = threading.Lock()
+        self._watchers: set[_Watcher] = set()
+        self._is_ending = False
+
+    def set(self, status: Status) -> None:
+        """All services are of this state now, unless `end` was called."""
+        with self._lock:
+            if self._is_ending:
+                return
+            self._status = dict.fromkeys(self._status, status)
+            watchers = list(self._watchers)
+        for watcher in watchers:
+            self._threads.submit(watcher.tell)
+
+    def end(self) -> None:
+        """Nothing is served from now on, whatever is set."""
+        self.set(NOT_SERVING)
+        with self._lock:
+            self._is_ending = True
+
+    def status(self, service: str) -> Status | None:
+        """The state of a service; None for one that there is not."""
+        return self._status.get(service)
+
+    def add_to(self, server: grpc.Server) -> None:
+        """Answer Check and Watch. There is no List, so that is UNIMPLEMENTED, unread."""
+
+        def watch(bodies: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes], None]) -> None:
+            self._watch(bodies, context, send)
+
+        # gRPC's word for a stream that ends its thread, and goes on by the function it was given.
+        marked: Any = watch
+        marked.experimental_non_blocking = True
+        handlers: dict[str, Any] = {
+            "Check": grpc.stream_unary_rpc_method_handler(self._check),
+            "Watch": grpc.stream_stream_rpc_method_handler(marked),
+        }
+        add_handlers(server, health.SERVICE_NAME, handlers)
+
+    def _check(self, bodies: Iterator[bytes], context: grpc.ServicerContext) -> bytes:
+        service = self._service(CHECK, bodies, context)
+        status = self.status(service)
+        if status is None:
+            context.set_code(grpc.StatusCode.NOT_FOUND)
+            return b""
+        return _answer(status)
+
+    def _watch(self, bodies: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes], None]) -> None:
+        service = self._service(WATCH, bodies, context)
+        watcher = _Watcher(self, service, _sending(send, client_behind(context), context, self._patience))
+        with self._lock:
+            self._watchers.add(watcher)
+
+        def forget() -> None:
+            with self._lock:
+                self._watchers.discard(watcher)
+
+        if not context.add_callback(forget):
+            forget()
+            return
+        watcher.tell()
+
+    def _service(self, method: Method, bodies: Iterator[bytes], context: grpc.ServicerContext) -> str:
+        """The service that a call asks for."""
         start_s = time.monotonic()
         try:
             refuse_overflow(context)
-            body = arrived(bodies, client_behind(context), context, patience)
-            request = CHECK.parse(body, ELEMENTS_MAX)
+            body = arrived(bodies, client_behind(context), context, self._patience)
+            service: str = method.parse(body, ELEMENTS_MAX).service
         except Exception as raised:  # noqa: BLE001 - whatever it was, the caller gets a status
-            end_with(as_mien_error(raised, CHECK.full_name), CHECK.full_name, start_s, context)
-        answer: bytes = servicer.Check(request, context).SerializeToString()
-        return answer
+            end_with(as_mien_error(raised, method.full_name), method.full_name, start_s, context)
+        return service
 
-    watch = grpc.unary_stream_rpc_method_handler(
-        servicer.Watch,
-        request_deserializer=health_pb2.HealthCheckRequest.FromString,
-        response_serializer=health_pb2.HealthCheckResponse.SerializeToString,
-    )
-    handlers = {"Check": grpc.stream_unary_rpc_method_handler(check), "Watch": watch}
-    server.add_generic_rpc_handlers((handlers_of_service(health.SERVICE_NAME, handlers),))
+
+class _Watcher:
+    """One Watch: it is told of each state that it has not been told of last."""
+
+    def __init__(self, health_of: Health, service: str, send: Callable[[bytes], None]) -> None:
+        self._health = health_of
+        self._service = service
+        self._send = send
+        self._lock = threading.Lock()
+        self._told: Status | None = None
+
+    def tell(self) -> None:
+        """Send the state, where it is news."""
+        with self._lock:
+            status = self._health.status(self._service)
+            status = SERVICE_UNKNOWN if status is None else status
+            if status != self._told:
+                self._send(_answer(status))
+                self._told = status
+
+
+def _sending(
+    send: Callable[[bytes], None], client: Client, context: grpc.ServicerContext, patience: Patience
+) -> Callable[[bytes], None]:
+    """`send`, which waits until the caller takes the answer, with an end to it."""
+
+    def sending(answer: bytes) -> None:
+        with patience.arriving(client, context.cancel, longest_s=TAKEN_WITHIN_S):
+            send(answer)
+
+    return sending
+
+
+def _answer(status: Status) -> bytes:
+    answer: bytes = health_pb2.HealthCheckResponse(status=status).SerializeToString()
+    return answer

@@ -6,6 +6,10 @@ there is no place runs on the lane of refusals, where `overflow` tells its handl
 
 A call that only waits, for its message, for its turn, for the next request of a stream, parks: another thread works in
 its stead. So threads are held by work alone, and who waits is bounded where it waits.
+
+Few calls of a lane read their message at a time. gRPC keeps what has come of a message that is being read, however
+large it is, and next to nothing of one that is not; it does not say how much. So their number bounds the memory. A
+message that does not come at once gives its place up to another where `Patience` allows it.
 """
 
 from __future__ import annotations
@@ -33,11 +37,13 @@ __all__ = [
     "current_seat",
     "overflow",
     "parked",
+    "waiting_calls_max",
 ]
 
 CONTROL_METHODS = frozenset(
     {
         "/grpc.health.v1.Health/Check",
+        "/grpc.health.v1.Health/Watch",
         "/mien.v1.OperationsService/CancelOperation",
         "/mien.v1.OperationsService/GetOperation",
         "/mien.v1.OperationsService/GetServerInfo",
@@ -50,6 +56,10 @@ CONTROL_WAITING_MAX = 256
 REFUSALS_WAITING_MAX = 1024
 CLIENT_SHARE = 0.75
 """Of a lane's threads one client gets at most so much, so that another's call need not wait for one of its to end."""
+READING_MAX = 8
+"""Calls of a lane whose messages are on their way at once, beside those that `Patience` found slow."""
+READING_KEPT = 3
+"""Of these as many are for clients that have no other message on its way."""
 PARKED_MAX = 384
 """Calls of a lane that may be parked; further ones wait with their thread."""
 RETRY_AFTER_MIN_S = 0.1
@@ -73,6 +83,7 @@ class Seat:
     def __init__(self, lane: _Lane, client: Client) -> None:
         self.client = client
         self.is_parked = False
+        self.is_reading = True
         self._lane = lane
 
     def park(self) -> None:
@@ -82,6 +93,10 @@ class Seat:
     def resume(self) -> None:
         """Count as work again."""
         self._lane.resume(self)
+
+    def end_reading(self) -> None:
+        """Let another call read its message: this one has its own, or need not be waited for."""
+        self._lane.end_reading(self)
 
 
 def current_seat() -> Seat | None:
@@ -107,6 +122,11 @@ def parked() -> Iterator[None]:
 def calls_max(thread_count: int, waiting_max: int) -> int:
     """Calls that run or wait at once on all lanes; gRPC itself refuses those beyond."""
     return thread_count + waiting_max + CONTROL_THREAD_COUNT + CONTROL_WAITING_MAX + REFUSALS_WAITING_MAX
+
+
+def waiting_calls_max(waiting_max: int) -> int:
+    """Calls that wait for a thread at once on the lanes that work."""
+    return waiting_max + CONTROL_WAITING_MAX
 
 
 class _Task(NamedTuple):
@@ -139,7 +159,7 @@ class Lanes(Executor):
         return task.future
 
     def is_pressed(self) -> bool:
-        """Whether a call waits because every thread is taken."""
+        """Whether a call waits for a thread, or for its turn to read its message."""
         return self._work.is_pressed() or self._control.is_pressed()
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
@@ -189,6 +209,8 @@ class _Lane:
         self._changed = threading.Condition()
         self._turns: Turns[_Task] = Turns()
         self._running: Counter[Client] = Counter()
+        self._reading: Counter[Client] = Counter()
+        self._reading_count = 0
         self._threads: list[threading.Thread] = []
         self._busy_count = 0
         self._parked_count = 0
@@ -198,9 +220,10 @@ class _Lane:
         self._start_thread()
 
     def is_pressed(self) -> bool:
-        """Whether something waits although every thread is taken."""
+        """Whether something waits because every thread is taken, or because others read their messages."""
         thread_count = min(self._thread_count, len(self._threads) - self._parked_count)
-        return len(self._turns) > 0 and self._busy_count >= thread_count
+        is_full = self._busy_count >= thread_count or self._reading_count >= READING_MAX - READING_KEPT
+        return len(self._turns) > 0 and is_full
 
     def park(self, seat: Seat) -> None:
         """See `Seat.park`."""
@@ -221,6 +244,13 @@ class _Lane:
                 self._parked_count -= 1
                 self._busy_count += 1
                 self._running[seat.client] += 1
+
+    def end_reading(self, seat: Seat) -> None:
+        """See `Seat.end_reading`."""
+        with self._changed:
+            self._end_reading(seat)
+            if len(self._turns):
+                self._changed.notify()
 
     def overloaded(self) -> Overloaded:
         """The refusal of a call that found no place."""
@@ -288,16 +318,22 @@ class _Lane:
 
     def _next(self) -> tuple[Client, _Task] | None:
         with self._changed:
-            while self._busy_count >= self._thread_count or (taken := self._turns.take(self._may_run)) is None:
+            while self._is_full() or (taken := self._turns.take(self._may_run)) is None:
                 if self._is_closing:
                     return None
                 self._changed.wait()
             self._running[taken[0]] += 1
             self._busy_count += 1
+            self._reading[taken[0]] += 1
+            self._reading_count += 1
             return taken
 
+    def _is_full(self) -> bool:
+        return self._busy_count >= self._thread_count or self._reading_count >= READING_MAX
+
     def _may_run(self, client: Client) -> bool:
-        return self._running[client] < self._client_max
+        may_read = client not in self._reading or self._reading_count < READING_MAX - READING_KEPT
+        return may_read and self._running[client] < self._client_max
 
     def _leave(self, seat: Seat, call_s: float) -> None:
         with self._changed:
@@ -306,6 +342,15 @@ class _Lane:
             else:
                 self._give_back(seat.client)
                 self._call_s += SMOOTHING * (call_s - self._call_s)
+            self._end_reading(seat)
+
+    def _end_reading(self, seat: Seat) -> None:
+        if seat.is_reading:
+            seat.is_reading = False
+            self._reading_count -= 1
+            self._reading[seat.client] -= 1
+            if not self._reading[seat.client]:
+                del self._reading[seat.client]
 
     def _give_back(self, client: Client) -> None:
         self._busy_count -= 1

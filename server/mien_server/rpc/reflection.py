@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2, reflection_pb2_g
 from mien_server.errors import Overloaded
 from mien_server.rpc.gate import Gate
 from mien_server.rpc.handlers import client_behind, end_with
-from mien_server.rpc.lanes import overflow
+from mien_server.rpc.lanes import current_seat, overflow
 
 __all__ = ["add_reflection"]
 
@@ -38,6 +38,10 @@ class _BoundedReflection:
             refusal = overflow()
             if refusal is not None:
                 raise refusal
+            seat = current_seat()
+            if seat is not None:
+                # Its places are counted by the gate.
+                seat.end_reading()
             with self._gate.reflecting(place, client_behind(context)):
                 yield from self._unbounded.ServerReflectionInfo(place.noting(request_iterator), context)
         except Overloaded as error:

@@ -8,7 +8,7 @@ import socket
 import stat
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,9 @@ from grpc_reflection.v1alpha import reflection
 from mien_server.engine import Engine
 from mien_server.errors import Unavailable
 from mien_server.rpc.gate import Gate
-from mien_server.rpc.handlers import Admission
-from mien_server.rpc.health import add_health
-from mien_server.rpc.lanes import Lanes, calls_max
+from mien_server.rpc.handlers import Admission, add_handlers
+from mien_server.rpc.health import Health
+from mien_server.rpc.lanes import Lanes, calls_max, waiting_calls_max
 from mien_server.rpc.methods.table import SERVICES, service_handlers
 from mien_server.rpc.patience import Patience, PatienceLimits
 from mien_server.rpc.reflection import add_reflection
@@ -39,6 +39,8 @@ CLIENT_PING_INTERVAL_MIN_MS = 10_000
 PING_STRIKES_MAX = 2
 """Pings that come sooner than that, after which a connection is closed."""
 METADATA_BYTES_MAX = 16 * 1024
+UNREAD_BYTES_MIN = 64 * 1024
+"""Of a call that waits for its turn. HTTP/2 grants as much by itself, and gRPC more when the message is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,9 @@ class RpcServer:
         self._options = options
         self._gate = Gate(options.stream_count_max)
         self._health_threads = _started_threads(HEALTH_THREAD_COUNT, "mien-health")
-        self._health = health.HealthServicer(
-            experimental_non_blocking=True, experimental_thread_pool=self._health_threads
-        )
-        self._set_health(health_pb2.HealthCheckResponse.NOT_SERVING)
         self._lanes = Lanes(options.thread_count, options.waiting_call_count_max)
-        self._patience = Patience(options.patience, self._lanes.is_pressed)
+        limits = replace(options.patience, message_bytes_max=options.message_bytes_max)
+        self._patience = Patience(limits, self._lanes.is_pressed)
         lanes: Any = self._lanes
         self._server = grpc.server(
             lanes,
@@ -101,10 +100,12 @@ class RpcServer:
         )
         turnstile = Turnstile(options.large_call_count_max, options.thread_count)
         handlers = service_handlers(Admission(self._gate, self._patience, turnstile), options.window)
-        self._server.add_generic_rpc_handlers(tuple(handlers))
-        add_health(self._health, self._patience, self._server)
-        described = [service.full_name for service in SERVICES] + [health.SERVICE_NAME, reflection.SERVICE_NAME]
-        add_reflection(described, self._gate, self._server)
+        for service_name, handlers_by_name in handlers.items():
+            add_handlers(self._server, service_name, handlers_by_name)
+        names = [service.full_name for service in SERVICES]
+        self._health = Health(names, self._patience, self._health_threads)
+        self._health.add_to(self._server)
+        add_reflection([*names, health.SERVICE_NAME, reflection.SERVICE_NAME], self._gate, self._server)
         self._addresses: list[str] = []
 
     @property
@@ -127,11 +128,11 @@ class RpcServer:
     def open(self, engine: Engine) -> None:
         """Answer from now on."""
         self._gate.open(engine)
-        self._set_health(health_pb2.HealthCheckResponse.SERVING)
+        self._health.set(health_pb2.HealthCheckResponse.SERVING)
 
     def begin_drain(self) -> None:
         """Turn health to NOT_SERVING, refuse new calls, and ask streams to end after what they have taken."""
-        self._health.enter_graceful_shutdown()
+        self._health.end()
         self._gate.drain()
 
     def wait_until_idle(self, timeout_s: float) -> int:
@@ -146,10 +147,6 @@ class RpcServer:
         self._health_threads.shutdown()
         if self._options.unix_socket_path is not None:
             self._options.unix_socket_path.unlink(missing_ok=True)
-
-    def _set_health(self, status: health_pb2.HealthCheckResponse.ServingStatus) -> None:
-        for name in (health.OVERALL_HEALTH, *(service.full_name for service in SERVICES)):
-            self._health.set(name, status)
 
     def _bind(self, address: str) -> str:
         host, _, port = address.rpartition(":")
@@ -193,6 +190,9 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),
         ("grpc.max_concurrent_streams", options.calls_per_connection_max),
         ("grpc.max_metadata_size", METADATA_BYTES_MAX),
+        # What is kept of a message that nobody reads yet; probing would raise it to megabytes for each call.
+        ("grpc.http2.lookahead_bytes", _unread_bytes_max(options)),
+        ("grpc.http2.bdp_probe", 0),
         # A peer that is gone without a word is noticed, and all that it holds given back.
         ("grpc.keepalive_time_ms", KEEPALIVE_TIME_MS),
         ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
@@ -200,6 +200,12 @@ def _channel_options(options: ServerOptions) -> list[tuple[str, int]]:
         ("grpc.http2.min_ping_interval_without_data_ms", CLIENT_PING_INTERVAL_MIN_MS),
         ("grpc.keepalive_permit_without_calls", 1),
     ]
+
+
+def _unread_bytes_max(options: ServerOptions) -> int:
+    """What a call may send before it is read: all that may wait together no more than what is worked on."""
+    waiting_max = waiting_calls_max(options.waiting_call_count_max)
+    return max(UNREAD_BYTES_MIN, options.patience.request_bytes_max // waiting_max)
 
 
 def _credentials(files: TlsFiles) -> grpc.ServerCredentials:

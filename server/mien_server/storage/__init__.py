@@ -32,7 +32,9 @@ from mien_server.storage.commands import (
 from mien_server.storage.databases import checked_databases as patrolled_databases
 from mien_server.storage.doubts import Doubts as Damages
 from mien_server.storage.erasure.notes import ErasureState, is_pending
-from mien_server.storage.erasure.run import ErasureRun
+from mien_server.storage.erasure.reading import pending_erasures
+from mien_server.storage.erasure.run import INDEX_BUSY as ERASURE_INDEX_BUSY
+from mien_server.storage.erasure.run import WAITING_FOR_READERS, ErasureOutcome, ErasureRun
 from mien_server.storage.erasure.verifying import ReceiptCheck, check_receipt
 from mien_server.storage.gallery_state import LabelFacts
 from mien_server.storage.gallery_view import Face, FaceHeads, GalleryView
@@ -43,6 +45,8 @@ from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
 
 __all__ = [
+    "ERASURE_INDEX_BUSY",
+    "WAITING_FOR_READERS",
     "Command",
     "Committed",
     "CreateGallery",
@@ -55,6 +59,7 @@ __all__ = [
     "EnrollResult",
     "EnrollRows",
     "EraseFaces",
+    "ErasureOutcome",
     "ErasureRun",
     "ErasureState",
     "Face",
@@ -83,5 +88,6 @@ __all__ = [
     "check_receipt",
     "is_pending",
     "patrolled_databases",
+    "pending_erasures",
     "request_erased",
 ]

@@ -94,7 +94,8 @@ class Attempt:
     def begin(self, transaction: Transaction) -> None:
         """Work in this write transaction from here on."""
         self._transaction = transaction
-        self._records = RecordReader(Reading(transaction, self._opened.handles))
+        reading = Reading(transaction, self._opened.handles)
+        self._records = RecordReader(reading, serves_damaged=self._opened.serves_damaged)
         self._planning = Planning(self._records, self._base.revision + 1, self._now_us)
 
     @property

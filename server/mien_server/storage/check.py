@@ -127,7 +127,8 @@ class StoreCheck:
         self.found[record.number] = check.found
         for what, step in check.steps(self.options.sampled_rows):
             timed = _timed(prefix + what)
-            step(timed.checked)
+            with timed.checked.doubts.noted():
+                step(timed.checked)
             yield timed.done()
 
     def _strays(self, numbers: set[int]) -> Checked:

@@ -10,6 +10,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from mien_server.errors import CorruptStore
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.checksums import row_checksums
@@ -19,7 +20,7 @@ from mien_server.storage.doubts import Checked, Doubts, Progress
 from mien_server.storage.pair_sums import PairSums
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face, decode_message
-from mien_server.storage.vector_file import VectorArray, VectorFile, vector_damaged
+from mien_server.storage.vector_file import VectorArray, VectorFile, readable_rows, vector_damaged
 
 __all__ = ["FacesCheck", "FacesFound"]
 
@@ -38,6 +39,8 @@ class FacesFound:
         checksums: uint64, of the vector of each live row.
         is_live: bool, whether a whole record of a face was there.
         is_known: bool by identity number, whether a whole record of the identity was there.
+        damaged_rows: whose vectors are not what was enrolled.
+        unreadable: why the first row that the disk does not read cannot be read.
     """
 
     owners: npt.NDArray[np.uint32]
@@ -45,6 +48,7 @@ class FacesFound:
     is_live: npt.NDArray[np.bool_]
     is_known: npt.NDArray[np.bool_]
     damaged_rows: list[int] = field(default_factory=list)
+    unreadable: CorruptStore | None = None
 
 
 class FacesCheck:
@@ -69,7 +73,8 @@ class FacesCheck:
         self._expected = {database: PairSums() for database in DERIVED}
         self._faces_of: npt.NDArray[np.int64] = np.zeros(0, dtype=np.int64)
         # Nothing is allocated from a count alone: the vector file has that many rows, the database that many entries.
-        rows_max = counts.row_count if vectors is not None else 0
+        face_entries = self._records.reading.entry_count(Database.FACES)
+        rows_max = counts.row_count if vectors is not None else min(counts.row_count, max(16 * face_entries, 1 << 20))
         entries = self._records.reading.entry_count(Database.IDENTITIES)
         numbers_max = min(counts.next_identity_number, max(16 * entries, 1 << 20))
         self.found = FacesFound(
@@ -118,7 +123,7 @@ class FacesCheck:
                         self._expected[database].add(pair)
             self._progress(checked.count / max(counts.face_count, 1), f"faces of {self._name}")
         self._faces_of = faces_of
-        if beyond and self._vectors is not None:
+        if beyond and self.found.is_live.shape[0] == counts.row_count:
             doubts.add(f"there are {beyond} faces beyond the {counts.row_count} rows")
         if foreign:
             doubts.add(f"{foreign} faces name identities that cannot be there")
@@ -180,14 +185,17 @@ class FacesCheck:
             rows = rows[np.linspace(0, rows.shape[0] - 1, sampled_rows).astype(np.int64)]
         for start in range(0, rows.shape[0], _CHUNK):
             some = rows[start : start + _CHUNK]
-            is_contiguous = int(some[-1]) - int(some[0]) + 1 == some.shape[0]
-            vectors = self._vectors[int(some[0]) : int(some[-1]) + 1] if is_contiguous else self._vectors[some]
-            damaged = some[row_checksums(vectors) != self.found.checksums[some]].tolist()
+            readable, vectors = readable_rows(self._file, some, partial(self._note_unreadable, checked))
+            damaged = readable[row_checksums(vectors) != self.found.checksums[readable]].tolist()
             self.found.damaged_rows += damaged
             for ordinal in damaged:
                 checked.doubts.add_error(vector_damaged(self._file, ordinal))
             checked.count += some.shape[0]
             self._progress(checked.count / rows.shape[0], f"vectors of {self._name}")
+
+    def _note_unreadable(self, checked: Checked, error: CorruptStore) -> None:
+        checked.doubts.add_error(error)
+        self.found.unreadable = self.found.unreadable or error
 
     # --- what follows -------------------------------------------------------------------------------------------
 

@@ -63,6 +63,8 @@ def row_checksums(rows: npt.NDArray[Any]) -> Words:
     since an odd number times a difference is not zero; of any other one in about 2^63 is missed.
     """
     count = rows.shape[0]
+    if not count:
+        return np.zeros(0, dtype=np.uint64)
     raw = np.ascontiguousarray(rows).reshape(count, -1).view(np.uint8)
     if missing := -raw.shape[1] % _WORD_BYTES:
         raw = np.pad(raw, ((0, 0), (0, missing)))

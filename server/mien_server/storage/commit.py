@@ -54,6 +54,7 @@ class Committer:
         self._vectors = VectorWriter()
         self._chores = Chores(opened, self._vectors)
         self._recovery = Recovery(opened, options)
+        opened.upkeep.grow_map = self._recovery.grow_map
         self._have_chores_failed = False
         self.callbacks: list[Callable[[int, frozenset[int]], None]] = []
 

@@ -25,6 +25,7 @@ from mien_server.storage.options import StoreOptions
 
 __all__ = [
     "GALLERY_KEYED",
+    "LARGE_RECORDS",
     "Database",
     "Handles",
     "Reading",
@@ -78,6 +79,9 @@ GALLERY_KEYED = (
     Database.FACE_LABEL_INDEX,
     Database.EXPIRY,
 )
+
+# Databases whose records may have megabytes: few of them are read at once.
+LARGE_RECORDS = frozenset({Database.JOURNAL, Database.REQUESTS})
 
 # Databases whose values have a checksum. The others hold keys alone, or numbers that follow from `faces`.
 _CHECKED = frozenset(Database) - {
@@ -288,6 +292,19 @@ class Reading:
         except lmdb.Error as error:
             raise translated_read_error(error, database) from error
 
+    def items_before(self, database: Database, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Key and value of every key before `end`, descending; all where it is empty. To be consumed at once."""
+        transaction = self._open()
+        try:
+            with transaction.cursor(self._handles[database]) as cursor:
+                # Without a key from there on the last one is the first before it.
+                found = cursor.prev() if end and cursor.set_range(end) else cursor.last()
+                if found:
+                    for key, raw in cursor.iterprev():
+                        yield key, stored_value(database, key, raw)
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
+
     def chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""
     ) -> Iterator[list[tuple[bytes, bytes]]]:
@@ -312,6 +329,14 @@ class Reading:
                 except CorruptStore as error:
                     on_damage(error)
             yield whole
+
+    def raw(self, database: Database, key: bytes) -> bytes | None:
+        """What LMDB has for a key, with its checksum and unverified."""
+        transaction = self._open()
+        try:
+            return transaction.get(key, db=self._handles[database])
+        except lmdb.Error as error:
+            raise translated_read_error(error, database) from error
 
     def raw_chunks(
         self, database: Database, prefix: bytes, size: int, start: bytes = b""

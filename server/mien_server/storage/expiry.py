@@ -100,8 +100,9 @@ class Expired:
 
     def hides(self, ordinals: Numbers) -> npt.NDArray[np.bool_]:
         """Whether each of these rows, which are there, has expired, bool [n]."""
-        bits = (self.rows.live[ordinals >> 3] >> (ordinals & 7).astype(np.uint8)) & 1
-        is_hidden: npt.NDArray[np.bool_] = bits == 0
+        places = ordinals >> 3
+        gone = self.whole.live[places] & ~self.rows.live[places]
+        is_hidden: npt.NDArray[np.bool_] = (gone >> (ordinals & 7).astype(np.uint8)) & 1 == 1
         return is_hidden
 
     @functools.cached_property

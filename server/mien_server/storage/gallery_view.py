@@ -14,7 +14,7 @@ from mien_server.records.rows import GalleryRows
 from mien_server.records.store_pb2 import FaceRecord, GalleryCounts, GalleryRecord, IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.checksums import Words, row_checksums
-from mien_server.storage.databases import Database
+from mien_server.storage.databases import Database, corrupt
 from mien_server.storage.expiry import Expired, has_expired
 from mien_server.storage.postings import Postings
 from mien_server.storage.reading import People, RecordReader
@@ -94,6 +94,11 @@ class GalleryView:
         return self._content.rows(self.number) if self._expired is None else self._expired.rows
 
     @property
+    def serves_damaged(self) -> bool:
+        """Whether faces and identities may be left out because they are damaged."""
+        return self._records.serves_damaged
+
+    @property
     def expired_identity_numbers(self) -> npt.NDArray[np.int64]:
         """Identities that are there until they are swept and are not shown, int64 [n], ascending."""
         return np.zeros(0, np.int64) if self._expired is None else self._expired.identity_numbers
@@ -119,11 +124,26 @@ class GalleryView:
 
     def identity(self, identity_id: str) -> IdentityRecord | None:
         """The identity of that id."""
-        return self.identities_by_id([identity_id]).get(identity_id)
+        record = self._records.identity(self.number, identity_id)
+        return None if record is None else dict(self._shown([(identity_id, record)])).get(identity_id)
 
     def identities_by_id(self, identity_ids: Sequence[str]) -> dict[str, IdentityRecord]:
         """Those of the identities that are there, by id, in one sorted pass."""
         return dict(self._shown(self._records.identities_by_id(self.number, identity_ids).items()))
+
+    def identities_named(self, identity_ids: Sequence[str]) -> list[tuple[str, IdentityRecord]]:
+        """Identities that others say are there, with their ids, in the order given.
+
+        Raises:
+            CorruptStore: ROW_NOT_RESOLVED, one has no record.
+        """
+        found = self.identities_by_id(identity_ids)
+        for identity_id in identity_ids:
+            if identity_id not in found:
+                key = keys.encode_text(self.number, identity_id)
+                what = f"the identity {identity_id!r} has a number but no record"
+                raise corrupt(Database.IDENTITIES, key, what, "ROW_NOT_RESOLVED")
+        return [(identity_id, found[identity_id]) for identity_id in identity_ids]
 
     def identities(self, after_id: str = "", limit: int | None = None) -> list[tuple[str, IdentityRecord]]:
         """Identities with their ids, in byte order of the ids, after `after_id`."""
@@ -156,14 +176,14 @@ class GalleryView:
     def faces_of(
         self, identity_number: int, after_ordinal: int = -1, limit: int | None = None
     ) -> npt.NDArray[np.int64]:
-        """Ordinals of an identity's faces, int64 [n] ascending, after `after_ordinal`."""
-        if self._expired is None:
+        """Ordinals of an identity's faces, int64 [n] ascending, after `after_ordinal`; none that is not served."""
+        if self._expired is None and not self._state.has_quarantine:
             return self._records.faces_of(self.number, identity_number, after_ordinal, limit)
         found = [np.zeros(0, dtype=np.int64)]
         wanted = limit
         while wanted is None or wanted > 0:
             ordinals = self._records.faces_of(self.number, identity_number, after_ordinal, wanted)
-            found.append(ordinals[~self._expired.hides(ordinals)])
+            found.append(ordinals[self._is_live(ordinals)])
             if wanted is None or len(ordinals) < wanted:
                 break
             after_ordinal = int(ordinals[-1])
@@ -184,7 +204,7 @@ class GalleryView:
 
     def live_ordinals(self, after_ordinal: int, limit: int) -> npt.NDArray[np.int64]:
         """Up to `limit` ordinals of live rows after `after_ordinal`, int64 [n] ascending."""
-        live = self._state.live if self._expired is None else self._expired.rows.live
+        live = self._live
         first = after_ordinal + 1
         found: list[npt.NDArray[np.int64]] = []
         count = 0
@@ -241,6 +261,17 @@ class GalleryView:
         found, values = self._records.face_values(self.number, wanted.tolist())
         self._require_whole(wanted, decode_face_headers(values, found))
         return self.rows.vectors[wanted].astype(np.float32, copy=False)
+
+    @property
+    def _live(self) -> npt.NDArray[np.uint8]:
+        return self._state.live if self._expired is None else self._expired.rows.live
+
+    def _is_live(self, ordinals: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+        """Whether each of these rows is shown; a damaged key may name one that is not there."""
+        is_live = ordinals < self._state.counts.row_count
+        there = ordinals[is_live]
+        is_live[is_live] = (self._live[there >> 3] >> (there & 7).astype(np.uint8)) & 1
+        return is_live
 
     def _shown(self, people: Iterable[tuple[str, IdentityRecord]]) -> list[tuple[str, IdentityRecord]]:
         """Those that have not expired, without their faces that have."""

@@ -15,6 +15,7 @@ from mien_server.storage.lmdb_format import DATA_FILE_NAME
 __all__ = [
     "DAMAGE_ADVICE",
     "FORMAT_VERSION",
+    "READ_ADVICE",
     "REPAIR_ADVICE",
     "Layout",
     "StoreFormat",
@@ -25,8 +26,8 @@ __all__ = [
 
 FORMAT_VERSION = 2
 DAMAGE_ADVICE = (
-    "see all that is damaged with mien-index verify, restore the store from a copy, or serve the rest with "
-    "mien-server --serve-damaged"
+    "see all that is damaged with mien-index verify, restore the store from a copy, or serve the rest, and delete what "
+    "is damaged, with mien-server --serve-damaged"
 )
 """What the message of damage ends with that was met in a store."""
 REPAIR_ADVICE = (
@@ -34,6 +35,11 @@ REPAIR_ADVICE = (
     "with mien-index verify STORE --repair NEW_STORE"
 )
 """The same for damage without which nothing of a gallery or of the store can be served."""
+READ_ADVICE = (
+    "the disk fails: restore the store from a copy, or copy what the disk still reads to another one and save what is "
+    "whole there with mien-index verify COPY --repair NEW_STORE"
+)
+"""What the message of something ends with that the system cannot read."""
 _FORMAT_NAME = "mien-store"
 _FORMAT_BYTES_MAX = 4096
 _STORE_ID = re.compile("[0-9a-f]{32}")
@@ -134,8 +140,10 @@ def read_format(layout: Layout) -> StoreFormat:
         with layout.format_file.open("rb") as file:
             raw = file.read(_FORMAT_BYTES_MAX)
     except FileNotFoundError as error:
+        repair = f"mien-index verify {layout.root} --repair NEW_STORE"
+        way = f", restore FORMAT, or save the store with: {repair}" if layout.meta.exists() else ""
         raise PreconditionFailed(
-            f"{layout.root}: there is no FORMAT, so this is no store; check the path", reason="NOT_A_STORE"
+            f"{layout.root}: there is no FORMAT, so this is no store; check the path{way}", reason="NOT_A_STORE"
         ) from error
     try:
         content = json.loads(raw)
@@ -200,10 +208,15 @@ def write_format(layout: Layout, store_format: StoreFormat) -> None:
 
 def _make_format(layout: Layout) -> StoreFormat:
     others = sorted({entry.name for entry in layout.root.iterdir()} - _UNFINISHED)
-    if others:
-        what = "vectors or records of a store but no FORMAT" if {"meta", "vectors"} & set(others) else "other things"
+    if {"meta", "vectors"} & set(others):
         raise PreconditionFailed(
-            f"{layout.root}: the folder holds {what} ({', '.join(others[:5])}); give an empty folder or restore FORMAT",
+            f"{layout.root}: holds records or vectors of a store but no FORMAT; restore it from a copy, or save the "
+            f"store with: mien-index verify {layout.root} --repair NEW_STORE",
+            reason="NOT_A_STORE",
+        )
+    if others:
+        raise PreconditionFailed(
+            f"{layout.root}: the folder holds other things ({', '.join(others[:5])}); give an empty folder",
             reason="NOT_A_STORE",
         )
     store_format = StoreFormat(FORMAT_VERSION, uuid.uuid4().hex)

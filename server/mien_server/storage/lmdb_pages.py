@@ -8,7 +8,7 @@ is live. Whatever does not add up raises: nothing may rest on a guess here.
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeAlias
 
@@ -176,14 +176,17 @@ def separators(file: Bytes, meta: Meta, name: bytes) -> list[tuple[int, bytes]]:
     return list(walk.branch_keys(tree))
 
 
-def map_pages(file: Bytes, meta: Meta) -> PageMap:
+def map_pages(file: Bytes, meta: Meta, check: Callable[[], None] = lambda: None) -> PageMap:
     """Walk every tree of a commit, which a read transaction must pin meanwhile.
+
+    Args:
+        check: called between pages; what it raises ends the walk.
 
     Raises:
         PagesNotUnderstood: a page is not what its parent says, or the pages do not add up: every page of the file
             must be live or free, and none both.
     """
-    walk = _Walk(file, meta)
+    walk = _Walk(file, meta, check)
     walk.tree(meta.free)
     for name, tree in walk.named_trees():
         walk.map.trees[name] = tree
@@ -213,8 +216,9 @@ class _Nodes(NamedTuple):
 class _Walk:
     """Reads the trees of one commit and notes what they use."""
 
-    def __init__(self, file: Bytes, meta: Meta) -> None:
+    def __init__(self, file: Bytes, meta: Meta, check: Callable[[], None] = lambda: None) -> None:
         self._file = file
+        self._check = check
         self._meta = meta
         self._size = meta.page_bytes
         use = np.zeros(meta.last_page + 1, dtype=np.uint8)
@@ -310,6 +314,7 @@ class _Walk:
 
     def _pages(self, pages: Numbers, kind: int) -> Bytes:
         """Copies of pages of one kind, uint8 [n, page_bytes]."""
+        self._check()
         self._require(pages)
         size = self._size
         if (int(pages.max()) + 1) * size > self._file.size:

@@ -16,6 +16,7 @@ migration on.
 
 from __future__ import annotations
 
+import filecmp
 import os
 import shutil
 import struct
@@ -43,6 +44,7 @@ from mien_server.storage.databases import (
     put_many,
 )
 from mien_server.storage.doubts import Progress, no_progress
+from mien_server.storage.exchanging import finish_exchange
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, read_format, sync_folder, write_format
 from mien_server.storage.lmdb_errors import translated_open_error
 from mien_server.storage.lmdb_format import DATA_FILE_NAME
@@ -73,6 +75,8 @@ MIGRATION_STEPS = (
 """At which a test can have the process killed, in their order."""
 
 _CHUNK = 4096
+# What a store consists of beside FORMAT.
+_FOLDERS = ("meta", "vectors", "index")
 # Identity number u64, time of enrolment i64, digest, length of the face id u16; then the id and the record.
 _face_header_1 = struct.Struct(f"<Qq{keys.DIGEST_BYTES}sH")
 _face_header_2 = struct.Struct(f"<QqqQ{keys.DIGEST_BYTES}sH")
@@ -84,7 +88,7 @@ class Migration:
 
     Attributes:
         from_version: what the store had; this release's when there was nothing to do.
-        backup: where the old store is; None when there was nothing to do.
+        backup: where the old store is; None when there was nothing to do, or an earlier run was given another place.
         records: how many were written anew; 0 when an earlier run had done it.
         revision: the first that the store can be restored to.
     """
@@ -105,11 +109,13 @@ def migrate(path: Path, backup: Path | None = None, progress: Progress = no_prog
 
     Raises:
         Unavailable: STORE_LOCKED; STORAGE_FULL, the backup does not fit.
-        PreconditionFailed: NOT_A_STORE; STORE_FORMAT_TOO_NEW; BACKUP_EXISTS, other things lie where it would go.
+        PreconditionFailed: NOT_A_STORE; STORE_FORMAT_TOO_NEW; BACKUP_EXISTS, where it would go lie other things, or a
+            backup that is not of the store as it is now.
         CorruptStore: the old store contradicts itself; it is left as it was.
         OSError: the disk refuses.
     """
     layout = Layout(path.absolute())
+    finish_exchange(layout.root)
     store_format = read_format(layout)
     if store_format.version > FORMAT_VERSION:
         raise PreconditionFailed(
@@ -158,7 +164,8 @@ class _Migrating:
         write_format(self._layout, StoreFormat(FORMAT_VERSION, self._format.store_id))
         reached("migrate.done")
         self._remove_old()
-        return Migration(1, self._backup, self._records, self._revision())
+        is_kept = Layout(self._backup).format_file.exists()
+        return Migration(1, self._backup if is_kept else None, self._records, self._revision())
 
     def _revision(self) -> int:
         with reading_of(self._layout.meta) as reading:
@@ -167,16 +174,15 @@ class _Migrating:
     # --- the backup ---------------------------------------------------------------------------------------------
 
     def _back_up(self) -> None:
-        """Copy the old store, FORMAT last; a copy that is whole already stays.
+        """Copy the old store, FORMAT last; a copy that an earlier run made stays, if it is of the store as it is now.
 
         Vectors are copied, not linked: a server writes into their files in place.
         """
         if self._backup.exists() and any(self._backup.iterdir()):
-            copied = read_format(Layout(self._backup))
-            if copied != self._format:
+            if difference := self._difference():
                 raise PreconditionFailed(
-                    f"{self._backup}: holds other things than the backup of this store; name another place with "
-                    "--backup, or move it away",
+                    f"{self._backup}: is no backup of this store as it is now: {difference}; move it away, or name "
+                    "another place with --backup",
                     reason="BACKUP_EXISTS",
                 )
             return
@@ -185,16 +191,14 @@ class _Migrating:
         self._require_room(partial.parent)
         partial.mkdir(parents=True)
         root = self._layout.root
-        for folder, copy in (("meta", _copy), ("vectors", _copy), ("index", _link_or_copy)):
-            for source in sorted((root / folder).rglob("*")):
-                target = partial / source.relative_to(root)
-                if source.is_dir():
-                    target.mkdir(parents=True, exist_ok=True)
-                elif source.name != "lock.mdb":
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    self._progress(0.0, f"copying {source.relative_to(root)}")
-                    copy(source, target)
-            (partial / folder).mkdir(exist_ok=True)
+        for folder in _FOLDERS:
+            (partial / folder).mkdir()
+        for source in self._files():
+            target = partial / source.relative_to(root)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            self._progress(0.0, f"copying {source.relative_to(root)}")
+            copy = _link_or_copy if source.is_relative_to(self._layout.index) else _copy
+            copy(source, target)
         _copy(self._layout.format_file, partial / "FORMAT")
         for folder_path in [partial, *(one for one in partial.rglob("*") if one.is_dir())]:
             sync_folder(folder_path)
@@ -203,6 +207,31 @@ class _Migrating:
             self._backup.rmdir()
         partial.rename(self._backup)
         sync_folder(self._backup.parent)
+
+    def _files(self) -> list[Path]:
+        """Every file of the old store but FORMAT."""
+        found = [path for folder in _FOLDERS for path in sorted((self._layout.root / folder).rglob("*"))]
+        return [path for path in found if path.is_file() and path.name != "lock.mdb"]
+
+    def _difference(self) -> str:
+        """What of the folder for the backup is not as in the store, byte for byte; empty when it is a copy of it."""
+        try:
+            copied = read_format(Layout(self._backup))
+        except (PreconditionFailed, CorruptStore) as error:
+            return error.message
+        if copied.store_id != self._format.store_id:
+            return f"it is of store {copied.store_id}, and this is {self._format.store_id}"
+        if copied != self._format:
+            return f"it has format {copied.version}, and this store {self._format.version}"
+        for source in self._files():
+            name = source.relative_to(self._layout.root)
+            kept = self._backup / name
+            self._progress(0.0, f"comparing {name} with the backup")
+            if not kept.is_file():
+                return f"it has no {name}"
+            if not kept.samefile(source) and not filecmp.cmp(source, kept, shallow=False):
+                return f"its {name} is another, of an earlier state or damaged"
+        return ""
 
     def _require_room(self, where: Path) -> None:
         where.mkdir(parents=True, exist_ok=True)

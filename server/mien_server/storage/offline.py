@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import lmdb
@@ -13,9 +13,11 @@ import lmdb
 from mien_server.errors import CorruptStore, Unavailable
 from mien_server.records.store_pb2 import GalleryRecord
 from mien_server.storage.databases import Database, Handles, Reading
+from mien_server.storage.exchanging import require_exchanged
 from mien_server.storage.layout import Layout, StoreFormat, read_format, require_format
 from mien_server.storage.lmdb_errors import translated_open_error
 from mien_server.storage.lmdb_format import DATA_FILE_NAME
+from mien_server.storage.lock import lock_folder
 from mien_server.storage.opening import vector_file_of
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.vector_file import VectorFile
@@ -30,26 +32,28 @@ def held(layout: Layout) -> Iterator[None]:
     """Keep servers out for the length of the block, without writing anything; a store without LOCK has none.
 
     Raises:
+        PreconditionFailed: RESTORE_UNFINISHED.
         Unavailable: STORE_LOCKED, a process has the store open.
     """
-    try:
-        descriptor = os.open(layout.lock_file, os.O_RDONLY)
-    except FileNotFoundError:
+    require_exchanged(layout.root)
+    if not layout.root.is_dir():
         yield
         return
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            holder = os.pread(descriptor, _PID_BYTES_MAX, 0).decode(errors="replace").strip() or "unknown"
-            raise Unavailable(
-                f"{layout.root}: process {holder} has the store open; stop it, or work on a snapshot",
-                reason="STORE_LOCKED",
-                metadata={"pid": holder},
-            ) from error
+    with ExitStack() as opened:
+        if layout.lock_file.exists():
+            descriptor = os.open(layout.lock_file, os.O_RDONLY)
+            opened.callback(os.close, descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                holder = os.pread(descriptor, _PID_BYTES_MAX, 0).decode(errors="replace").strip() or "unknown"
+                raise Unavailable(
+                    f"{layout.root}: process {holder} has the store open; stop it, or work on a snapshot",
+                    reason="STORE_LOCKED",
+                    metadata={"pid": holder},
+                ) from error
+        opened.callback(os.close, lock_folder(layout.root))
         yield
-    finally:
-        os.close(descriptor)
 
 
 class _PartialReading(Reading):

@@ -28,6 +28,7 @@ from mien_server.storage.databases import (
     put,
 )
 from mien_server.storage.doubts import Doubts
+from mien_server.storage.exchanging import finish_exchange
 from mien_server.storage.expiry import Clock, first_expiry_us
 from mien_server.storage.gallery_state import GalleryState
 from mien_server.storage.layout import FORMAT_VERSION, Layout, StoreFormat, folder_name, read_or_make_format
@@ -42,7 +43,7 @@ from mien_server.storage.upkeep import Upkeep
 from mien_server.storage.values import decode_face_headers
 from mien_server.storage.vector_file import VectorFile, VectorMapping, check_vector_file, trim_vector_file
 
-__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "vector_file_of"]
+__all__ = ["OpenedStore", "close_files", "open_meta", "open_store", "require_sound_records", "vector_file_of"]
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ class OpenedStore:
 
     Attributes:
         damage: what is not served, where that was asked for.
+        serves_damaged: whether it was.
     """
 
     layout: Layout
@@ -70,6 +72,7 @@ class OpenedStore:
     clock: Clock
     upkeep: Upkeep = field(default_factory=Upkeep)
     damage: Doubts = field(default_factory=Doubts)
+    serves_damaged: bool = False
 
     @contextmanager
     def pinned(self) -> Iterator[Transaction]:
@@ -93,13 +96,14 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
     layout = Layout(path.absolute())
     undo: list[Callable[[], None]] = []
     try:
+        finish_exchange(layout.root)
         layout.root.mkdir(parents=True, exist_ok=True)
         lock = StoreLock(layout.lock_file)
         undo.append(lock.release)
         store_format = read_or_make_format(layout)
         for folder in (layout.meta, layout.vectors, layout.index):
             folder.mkdir(exist_ok=True)
-        _require_sound_records(layout, options)
+        require_sound_records(layout, options)
         environment, handles = open_meta(layout, options, options.map_size_bytes)
         undo.append(environment.close)
         _agree_on_store_id(layout, store_format, environment, handles)
@@ -119,7 +123,17 @@ def open_store(path: Path, options: StoreOptions) -> OpenedStore:
         raise
     snapshots = Snapshots(environment, content, options.ready_reader_count_max)
     clock = Clock(options.clock_us, latest_us)
-    return OpenedStore(layout, store_format, lock, environment, handles, snapshots, clock, damage=damage)
+    return OpenedStore(
+        layout,
+        store_format,
+        lock,
+        environment,
+        handles,
+        snapshots,
+        clock,
+        damage=damage,
+        serves_damaged=options.serve_damaged,
+    )
 
 
 def close_files(opened: OpenedStore, wait_s_max: float) -> None:
@@ -145,7 +159,7 @@ def _undo(steps: list[Callable[[], None]]) -> None:
         step()
 
 
-def _require_sound_records(layout: Layout, options: StoreOptions) -> None:
+def require_sound_records(layout: Layout, options: StoreOptions) -> None:
     """Refuse a file that would end the process when LMDB reads it; raises CorruptStore (RECORDS_DAMAGED)."""
     path = layout.records_file
     if not path.exists() and any(layout.vectors.iterdir()):

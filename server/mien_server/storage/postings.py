@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from mien_server.errors import CorruptStore
 from mien_server.records.store_pb2 import FaceRecord, IdentityRecord
 from mien_server.storage import keys
 from mien_server.storage.databases import Database, corrupt
@@ -69,7 +71,7 @@ class Postings:
 
     def identity_numbers(self, identity_ids: Sequence[str]) -> Numbers:
         """Numbers of those of the identities that are there, int64 [n], ascending."""
-        records = self._records.identities_by_id(self._number, identity_ids).values()
+        records = self._records.whole_identities(self._number, identity_ids).values()
         return np.unique(np.array([record.number for record in records], dtype=np.int64))
 
     def faces_of(self, identity_number: int, after_ordinal: int, limit: int) -> Numbers:
@@ -111,7 +113,7 @@ class Postings:
                 yield numbers, np.array([record.create_time_us for record in records], dtype=np.int64)
             return
         start = keys.encode_numbered(self._number, first)
-        for chunk in self._reading.chunks(Database.FACES, self._prefix, BLOCK_RECORDS, start):
+        for chunk in self._records.chunks(Database.FACES, self._prefix, BLOCK_RECORDS, start):
             found, values = zip(*chunk, strict=True)
             times = decode_face_headers(values, found)["create_time_us"].astype(np.int64)
             yield keys.decode_trailing_numbers(found).astype(np.int64), times
@@ -119,19 +121,28 @@ class Postings:
     def _identities_from(self, first: int) -> Iterator[tuple[Numbers, list[IdentityRecord]]]:
         """Identities by number."""
         start = keys.encode_numbered(self._number, first)
-        for chunk in self._reading.chunks(Database.IDENTITY_IDS, self._prefix, BLOCK_RECORDS, start):
+        for chunk in self._records.chunks(Database.IDENTITY_IDS, self._prefix, BLOCK_RECORDS, start):
             wanted = sorted(self._prefix + raw for _, raw in chunk)
             records = []
-            for key, raw in zip(wanted, self._reading.get_many(Database.IDENTITIES, wanted), strict=True):
+            for key, raw in self._identities(wanted):
                 if raw is None:
                     raise corrupt(Database.IDENTITY_IDS, chunk[0][0], "this or a following number names no identity")
                 records.append(decode_message(IdentityRecord, raw, Database.IDENTITIES, key))
             yield np.array([record.number for record in records], dtype=np.int64), records
 
+    def _identities(self, wanted: list[bytes]) -> Iterator[tuple[bytes, bytes | None]]:
+        """Values of these keys; without those that are damaged, where the rest is served."""
+        if not self._records.serves_damaged:
+            yield from zip(wanted, self._reading.get_many(Database.IDENTITIES, wanted), strict=True)
+            return
+        for key in wanted:
+            with suppress(CorruptStore):
+                yield key, self._reading.get(Database.IDENTITIES, key)
+
     def _faces_from(self, first: int) -> Iterator[tuple[Numbers, list[FaceRecord]]]:
         """Records of faces, without what the header holds, by ordinal."""
         start = keys.encode_numbered(self._number, first)
-        for chunk in self._reading.chunks(Database.FACES, self._prefix, BLOCK_RECORDS, start):
+        for chunk in self._records.chunks(Database.FACES, self._prefix, BLOCK_RECORDS, start):
             numbers = keys.decode_trailing_numbers([key for key, _ in chunk]).astype(np.int64)
             raw_records = [(key, decode_face(key, raw).record) for key, raw in chunk]
             yield numbers, [decode_message(FaceRecord, raw, Database.FACES, key) for key, raw in raw_records]

@@ -1,12 +1,14 @@
 """Opening a damaged store without what is damaged: which rows are left out, and the list of what was found.
 
 A face is left out when its record or its vector is damaged, or when its person cannot be named. What a gallery itself
-rests on, its record, its counts, its vector file, must be whole: without it nothing of the gallery can be trusted.
+rests on, its record, its counts, its vector file, must be whole: without it nothing of the gallery can be trusted. What
+the disk does not read cannot be left out: searches look at every row of a mapping, where that ends the process.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -33,12 +35,20 @@ def find_quarantine(
 
     Args:
         damage: is given what is wrong.
+
+    Raises:
+        CorruptStore: VECTOR_UNREADABLE.
     """
     check = StoreCheck(records, file_of)
     for checked in check.run():
-        for doubt in checked.doubts.listed:
-            damage.add_doubt(doubt)
+        for doubt, sentence in zip(checked.doubts.listed, checked.sentences(), strict=True):
+            # What names no file, or no whole key, is of one gallery and does not say so.
+            is_placed = doubt.reason not in {"CONTRADICTION", "RECORDS_DISAGREE"}
+            damage.add_doubt(doubt if is_placed else replace(doubt, message=sentence))
         damage.count += checked.doubts.count - len(checked.doubts.listed)
+    for found in check.found.values():
+        if found.unreadable is not None:
+            raise found.unreadable
     return {number: _rows_of(records, number, found) for number, found in check.found.items()}
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple, TypeGuard
 
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.errors import NotFound
+from mien_server.errors import CorruptStore, NotFound
 from mien_server.records.store_pb2 import (
     ErasureRecord,
     GalleryCounts,
@@ -27,6 +28,9 @@ from mien_server.storage.databases import Database, Reading, corrupt
 from mien_server.storage.values import FaceValue, decode_face, decode_message, decode_messages
 
 __all__ = ["People", "RecordReader", "gallery_not_found"]
+
+# Read at once where damaged records are passed over: about a page of a list.
+_WHOLE_ITEMS = 128
 
 
 def _number(database: Database, key: bytes, raw: bytes) -> int:
@@ -45,6 +49,10 @@ def _text(database: Database, key: bytes, raw: bytes) -> str:
 
 def _are_all_there(values: list[bytes | None]) -> TypeGuard[list[bytes]]:
     return None not in values
+
+
+def _pass_over(_damage: CorruptStore) -> None:
+    """It is listed already."""
 
 
 def gallery_not_found(name: str) -> NotFound:
@@ -68,12 +76,18 @@ class People(NamedTuple):
 
 
 class RecordReader:
-    """Typed reads of one transaction. Whatever does not decode raises CorruptStore."""
+    """Typed reads of one transaction. Whatever does not decode raises CorruptStore.
 
-    __slots__ = ("reading",)
+    Attributes:
+        serves_damaged: lists, filters and writes of many leave out what is damaged and go on with the rest; what was
+            asked for by itself is refused all the same.
+    """
 
-    def __init__(self, reading: Reading) -> None:
+    __slots__ = ("reading", "serves_damaged")
+
+    def __init__(self, reading: Reading, *, serves_damaged: bool = False) -> None:
         self.reading = reading
+        self.serves_damaged = serves_damaged
 
     def gallery_number(self, name: str) -> int | None:
         """The number of the gallery of that name."""
@@ -116,8 +130,19 @@ class RecordReader:
         return decode_message(GalleryCounts, raw, Database.GALLERY_COUNTS, key)
 
     def identity(self, gallery_number: int, identity_id: str) -> IdentityRecord | None:
-        """The identity of that id."""
-        return self.identities_by_id(gallery_number, [identity_id]).get(identity_id)
+        """The identity of that id. Raises CorruptStore, with what to do about it where the rest is served."""
+        try:
+            return self.identities_by_id(gallery_number, [identity_id]).get(identity_id)
+        except CorruptStore as error:
+            if not self.serves_damaged:
+                raise
+            key = keys.encode_text(gallery_number, identity_id).hex()
+            raise CorruptStore(
+                f"identity {identity_id!r}: its record is damaged (meta/: database identities, key {key}), it is "
+                "left out of lists and searches; delete it and enrol it anew, or restore the store from a copy",
+                reason=error.reason,
+                metadata={**error.metadata, "identity_id": identity_id},
+            ) from error
 
     def identities_by_id(self, gallery_number: int, identity_ids: Iterable[str]) -> dict[str, IdentityRecord]:
         """Those of the identities that are there. Ids that can be none (too long) are not there."""
@@ -130,14 +155,32 @@ class RecordReader:
         there = self._there(Database.IDENTITIES, sorted(key for key in wanted if len(key) <= longest))
         return {wanted[key]: decode_message(IdentityRecord, raw, Database.IDENTITIES, key) for key, raw in there}
 
+    def whole_identities(self, gallery_number: int, identity_ids: Iterable[str]) -> dict[str, IdentityRecord]:
+        """As `identities_by_id`, without those that are damaged, where the rest is served."""
+        wanted = list(identity_ids)
+        if not self.serves_damaged:
+            return self.identities_by_id(gallery_number, wanted)
+        found = {}
+        for identity_id in wanted:
+            with suppress(CorruptStore):
+                found.update(self.identities_by_id(gallery_number, [identity_id]))
+        return found
+
     def identities_after(
         self, gallery_number: int, after_id: str, limit: int | None
     ) -> list[tuple[str, IdentityRecord]]:
-        """Identities whose ids come after `after_id` in byte order, with their ids."""
+        """Identities whose ids come after `after_id` in byte order, with their ids; without those that are damaged,
+        where the rest is served.
+        """
         prefix = keys.encode_gallery(gallery_number)
         # A zero byte appended makes the smallest key after that of `after_id`; LMDB takes no key beyond its limit.
         start = keys.encode_text(gallery_number, after_id)[: keys.GALLERY_BYTES + keys.IDENTITY_ID_BYTES_MAX]
-        items = self.reading.items(Database.IDENTITIES, prefix, start + b"\0" if after_id else b"")
+        start = start + b"\0" if after_id else b""
+        items = (
+            self._whole_identity_items(prefix, start)
+            if self.serves_damaged
+            else self.reading.items(Database.IDENTITIES, prefix, start)
+        )
         return [
             (
                 _text(Database.IDENTITIES, key, key[keys.GALLERY_BYTES :]),
@@ -145,6 +188,18 @@ class RecordReader:
             )
             for key, raw in islice(items, limit)
         ]
+
+    def _whole_identity_items(self, prefix: bytes, start: bytes) -> Iterator[tuple[bytes, bytes]]:
+        for chunk in self.reading.whole_chunks(Database.IDENTITIES, prefix, _WHOLE_ITEMS, _pass_over, start):
+            yield from chunk
+
+    def chunks(
+        self, database: Database, prefix: bytes, size: int, start: bytes = b""
+    ) -> Iterator[list[tuple[bytes, bytes]]]:
+        """As `Reading.chunks`, without the records that are damaged, where the rest is served."""
+        if self.serves_damaged:
+            return filter(None, self.reading.whole_chunks(database, prefix, size, _pass_over, start))
+        return self.reading.chunks(database, prefix, size, start)
 
     def identity_ids(self, gallery_number: int, numbers: Sequence[int]) -> list[str]:
         """The id of each identity number, repeated ones allowed.
@@ -206,6 +261,17 @@ class RecordReader:
         wanted = {keys.encode_text(gallery_number, face_id): face_id for face_id in face_ids}
         there = self._there(Database.FACE_IDS, sorted(key for key in wanted if key <= last and len(key) <= longest))
         return {wanted[key]: _number(Database.FACE_IDS, key, raw) for key, raw in there}
+
+    def whole_face_ordinals(self, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
+        """As `face_ordinals`, without those whose record is damaged, where the rest is served."""
+        wanted = list(face_ids)
+        if not self.serves_damaged:
+            return self.face_ordinals(gallery_number, wanted)
+        found = {}
+        for face_id in wanted:
+            with suppress(CorruptStore):
+                found.update(self.face_ordinals(gallery_number, [face_id]))
+        return found
 
     def face_values(self, gallery_number: int, ordinals: Sequence[int]) -> tuple[list[bytes], list[bytes]]:
         """Keys and values of `faces` of these rows, in the order given, repeated ones allowed.
@@ -273,12 +339,10 @@ class RecordReader:
         raw = self.reading.get(Database.ERASURES, key)
         return None if raw is None else decode_message(ErasureRecord, raw, Database.ERASURES, key)
 
-    def erasures(self) -> list[ErasureRecord]:
-        """Every erasure, in the order of names."""
-        return [
-            decode_message(ErasureRecord, raw, Database.ERASURES, key)
-            for key, raw in self.reading.items(Database.ERASURES, b"")
-        ]
+    def erasures_before(self, name: str) -> Iterator[ErasureRecord]:
+        """Erasures whose names come before this one, descending; all where it is empty. To be consumed at once."""
+        for key, raw in self.reading.items_before(Database.ERASURES, name.encode()):
+            yield decode_message(ErasureRecord, raw, Database.ERASURES, key)
 
     def erasure_secret(self) -> bytes | None:
         """The store's key for hashes and seals of receipts; None before the first erasure."""

@@ -88,7 +88,7 @@ class Scrubber:
 
     Raises:
         PagesNotUnderstood: the file is not as expected; nothing was written.
-        OSError, lmdb.Error: the system refuses.
+        OSError, lmdb.Error, Unavailable: the system refuses.
     """
 
     def __init__(self, records: OpenedRecords) -> None:
@@ -106,7 +106,13 @@ class Scrubber:
         page_bytes = int(self._records.environment.stat()["psize"])
         changed = min(_WIPED_PAGES_MIN + _PAGES_PER_KEY * self._records.upkeep.changed_keys_max, _WIPED_PAGES_MAX)
         # The pages of the tree above the values are not filled. They come last in the next transaction's turn.
-        counts = [self._wiped(page_bytes, max(changed, self._buffer_pages)) for _ in range(_WIPES)]
+        counts: list[int] = []
+        while len(counts) < _WIPES:
+            try:
+                counts.append(self._wiped(page_bytes, max(changed, self._buffer_pages)))
+            except lmdb.MapFullError:
+                # Filling takes pages that nothing holds yet, as a commit of that size would.
+                self._records.upkeep.grow_map()
         self._buffer_pages = max(counts)
         self._records.upkeep.changed_keys_max = 0
         return self._buffer_pages
@@ -149,18 +155,22 @@ class Scrubber:
                     stale.append(Range(database, key, next(ends, None)))
             return stale
 
-    def clean_gaps(self) -> tuple[int, int]:
+    def clean_gaps(self, check: Callable[[], None] = lambda: None) -> tuple[int, int]:
         """Overwrite the gaps of all live pages. On any thread but the writer's.
+
+        Args:
+            check: called between pages; what it raises ends the work.
 
         Returns:
             The transaction id of the commit whose pages they are, and how many pages it has.
         """
         with self._pinned() as (file, meta, _):
-            pages = map_pages(file, meta)
+            pages = map_pages(file, meta, check)
             gaps = pages.every_gap()
             descriptor = os.open(self._path, os.O_RDWR)
             try:
                 for start, stop in _unclean(file, gaps):
+                    check()
                     write_zeros(descriptor, start, stop - start)
                 os.fdatasync(descriptor)
             finally:

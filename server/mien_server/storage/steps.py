@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import signal
 
-__all__ = ["ERASURE_STEPS", "RESTORE_STEPS", "SNAPSHOT_STEPS", "STEPS", "reached"]
+__all__ = ["ERASURE_STEPS", "RENAME_STEPS", "RESTORE_STEPS", "SNAPSHOT_STEPS", "STEPS", "reached"]
 
 # In the order of a commit.
 STEPS = ("records_put", "vectors_written", "vectors_synced", "committed", "published")
@@ -34,10 +34,13 @@ RESTORE_STEPS = (
     "restore.kept",
 )
 
+# Where two names cannot be exchanged at once.
+RENAME_STEPS = ("restore.aside", "restore.in_place")
+
 # In the order of an erasure, after its commits.
 ERASURE_STEPS = (
-    "erasure_redacted",
     "erasure_index_dropped",
+    "erasure_redacted",
     "erasure_vectors_overwritten",
     "erasure_buffers_wiped",
     "erasure_gaps_cleaned",

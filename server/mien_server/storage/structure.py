@@ -8,6 +8,7 @@ there.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -18,15 +19,18 @@ import numpy as np
 import numpy.typing as npt
 
 from mien_server.errors import CorruptStore
+from mien_server.storage.layout import READ_ADVICE
 from mien_server.storage.lmdb_format import META_PAGES, NO_PAGE
 from mien_server.storage.page_file import Meta, PageFault, PageFile, Tree
 
-__all__ = ["StructureReport", "check_structure", "require_sound_structure"]
+__all__ = ["StructureReport", "check_structure", "require_readable", "require_sound_structure"]
 
 Numbers: TypeAlias = npt.NDArray[np.int64]
 
 # Pages looked at together: bounds the memory that takes.
 _CHUNK_PAGES = 2048
+_READ_BYTES = 1 << 20
+_BLOCK_BYTES = 4096
 _FAULTS_MAX = 100
 # Of each key, for a look at their order: a gallery's number, and twenty more.
 _COMPARED_BYTES = 24
@@ -59,12 +63,14 @@ def require_sound_structure(path: Path, *, leaves: bool = True) -> None:
         leaves: False looks at everything above the pages of records, a hundredth of the file.
 
     Raises:
-        CorruptStore: RECORDS_DAMAGED, with file and offset.
-        OSError: it cannot be read.
+        CorruptStore: RECORDS_DAMAGED, RECORDS_UNREADABLE, with file and offset.
+        OSError: it cannot be opened.
     """
     try:
         if not path.exists() or path.stat().st_size == 0:
             return
+        if leaves:
+            require_readable(path)
         file = PageFile(path)
         faults = [*file.faults, *check_structure(file, file.metas[0], leaves=leaves).faults]
     except PageFault as fault:
@@ -76,6 +82,34 @@ def require_sound_structure(path: Path, *, leaves: bool = True) -> None:
             reason="RECORDS_DAMAGED",
             metadata={"file": str(path), "offset": str(faults[0].offset)},
         )
+
+
+def require_readable(path: Path) -> None:
+    """Have the system read a file once, so that what is mapped of it afterwards is there: a disk that fails then ends
+    the process.
+
+    Raises:
+        CorruptStore: RECORDS_UNREADABLE, with file and offset.
+        OSError: it cannot be opened.
+    """
+    with path.open("rb", buffering=0) as file:
+        offset, size = 0, _READ_BYTES
+        while True:
+            try:
+                raw = os.pread(file.fileno(), size, offset)
+            except OSError as error:
+                if size > _BLOCK_BYTES:
+                    # Which of its blocks it is.
+                    size = _BLOCK_BYTES
+                    continue
+                raise CorruptStore(
+                    f"{path}: bytes {offset} to {offset + size} cannot be read: {error.strerror}; {READ_ADVICE}",
+                    reason="RECORDS_UNREADABLE",
+                    metadata={"file": str(path), "offset": str(offset)},
+                ) from error
+            if not raw:
+                return
+            offset += len(raw)
 
 
 def check_structure(file: PageFile, meta: Meta, *, leaves: bool = True) -> StructureReport:
@@ -253,7 +287,7 @@ class _Check:
 
 
 def _ascends(pages: npt.NDArray[np.uint8], rows: Numbers, starts: Numbers, sizes: Numbers) -> npt.NDArray[np.bool_]:
-    """Whether each key but the first is not less than the one before it, as far as its first bytes tell.
+    """Whether each key but the first comes behind the one before it, as far as its first bytes tell.
 
     Args:
         rows: int64 [n]: the page of each key; starts and sizes: where in it the key is.
@@ -270,4 +304,6 @@ def _ascends(pages: npt.NDArray[np.uint8], rows: Numbers, starts: Numbers, sizes
     result = np.ones(before.shape[0], dtype=np.bool_)
     for place in range(words.shape[1] - 1, -1, -1):
         result = is_less[:, place] | (is_equal[:, place] & result)
-    return result
+    is_whole = (sizes[:-1] == sizes[1:]) & (sizes[1:] <= _COMPARED_BYTES)
+    is_same: npt.NDArray[np.bool_] = is_equal.all(axis=1) & is_whole
+    return result & ~is_same

@@ -20,6 +20,7 @@ class Upkeep:
 
     Attributes:
         changed_keys_max: keys that the largest commit changed since LMDB's buffers were wiped.
+        grow_map: gives LMDB more address space, for work that fills it; whoever commits says how. Raises MienError.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class Upkeep:
         self._waiting: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._is_closed = False
         self.changed_keys_max = 0
+        self.grow_map: Callable[[], None] = _refuse_growing
 
     def add(self, work: Callable[[], R]) -> Future[R]:
         """Have `work` done soon; it holds up every write, so it must be short. Raises Unavailable (STORE_CLOSED)."""
@@ -61,6 +63,10 @@ class Upkeep:
             waiting, self._waiting = self._waiting, deque()
         for _, future in waiting:
             future.set_exception(_closed())
+
+
+def _refuse_growing() -> None:
+    raise Unavailable("LMDB's address space is full, and nobody is there to make it larger", reason="STORAGE_FULL")
 
 
 def _closed() -> Unavailable:

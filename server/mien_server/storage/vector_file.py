@@ -12,12 +12,13 @@ write that was never answered, and the next write goes over it.
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,7 +30,7 @@ import numpy.typing as npt
 from mien_server.errors import CorruptStore
 from mien_server.records.policies import VectorType
 from mien_server.records.rows import VectorFileLocation
-from mien_server.storage.layout import DAMAGE_ADVICE, REPAIR_ADVICE, sync_folder
+from mien_server.storage.layout import DAMAGE_ADVICE, READ_ADVICE, REPAIR_ADVICE, sync_folder
 
 __all__ = [
     "VECTORS_OFFSET",
@@ -40,6 +41,7 @@ __all__ = [
     "inspect_vector_file",
     "make_vector_file",
     "naming",
+    "readable_rows",
     "trim_vector_file",
     "vector_damaged",
     "vector_dtype",
@@ -191,6 +193,66 @@ def vector_damaged(file: VectorFile, ordinal: int) -> CorruptStore:
     )
 
 
+def vector_unreadable(file: VectorFile, ordinal: int, error: OSError) -> CorruptStore:
+    """The error for a row that the disk does not read."""
+    offset = file.file_bytes(ordinal)
+    return CorruptStore(
+        f"{file.path}: row {ordinal}, bytes {offset} to {offset + file.row_bytes}, cannot be read: {error.strerror}; "
+        f"{READ_ADVICE}",
+        reason="VECTOR_UNREADABLE",
+        metadata={"file": str(file.path), "offset": str(offset), "ordinal": str(ordinal)},
+    )
+
+
+def read_rows(file: VectorFile, ordinals: npt.NDArray[np.int64]) -> VectorArray:
+    """Committed rows, [n, dimension], of n ascending ordinals, not through a mapping: there a disk that cannot read
+    ends the process.
+
+    Raises:
+        OSError: they cannot be read.
+    """
+    buffer = bytearray(ordinals.shape[0] * file.row_bytes)
+    raw = memoryview(buffer)
+    ends = np.flatnonzero(np.diff(ordinals) != 1) + 1
+    with file.path.open("rb", buffering=0) as opened:
+        for run in np.split(np.arange(ordinals.shape[0]), ends) if ordinals.shape[0] else ():
+            part = raw[int(run[0]) * file.row_bytes : (int(run[-1]) + 1) * file.row_bytes]
+            offset = file.file_bytes(int(ordinals[run[0]]))
+            while part:
+                count = os.preadv(opened.fileno(), [part], offset)
+                if not count:
+                    raise OSError(errno.EIO, "the file ends before it", str(file.path))
+                part, offset = part[count:], offset + count
+    return _rows_in(buffer, file, ordinals.shape[0], 0)
+
+
+def readable_rows(
+    file: VectorFile, ordinals: npt.NDArray[np.int64], on_unreadable: Callable[[CorruptStore], None]
+) -> tuple[npt.NDArray[np.int64], VectorArray]:
+    """Those of the ordinals whose rows the disk reads, and the rows; `on_unreadable` is told of the others.
+
+    Raises:
+        FileNotFoundError: there is no such file any more.
+    """
+    try:
+        return ordinals, read_rows(file, ordinals)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # Which of them it is.
+        pass
+    found: list[VectorArray] = []
+    readable: list[int] = []
+    for ordinal in ordinals.tolist():
+        try:
+            found.append(read_rows(file, np.array([ordinal], dtype=np.int64)))
+            readable.append(ordinal)
+        except OSError as error:
+            on_unreadable(vector_unreadable(file, ordinal, error))
+    rows: VectorArray = np.concatenate([np.empty((0, file.dimension), dtype=file.dtype), *found])
+    return np.array(readable, dtype=np.int64), rows
+
+
 def _difference(found: bytes, expected: bytes) -> str:
     if len(found) < VECTORS_OFFSET:
         return f"has {len(found)} bytes, less than its header of {VECTORS_OFFSET}"
@@ -203,6 +265,16 @@ def _difference(found: bytes, expected: bytes) -> str:
     pairs = zip(names, _header.unpack_from(found), _header.unpack_from(expected), strict=True)
     wrong = [f"{name} is {here!r} and should be {there!r}" for name, here, there in pairs if here != there]
     return ", ".join(wrong) or "the header is followed by bytes that are not zero"
+
+
+def _rows_in(buffer: bytearray | mmap.mmap, file: VectorFile, row_count: int, offset: int) -> VectorArray:
+    count = row_count * file.dimension
+    flat: VectorArray
+    if file.vector_type == VectorType.FLOAT32:
+        flat = np.frombuffer(buffer, dtype=np.float32, count=count, offset=offset)
+    else:
+        flat = np.frombuffer(buffer, dtype=np.float16, count=count, offset=offset)
+    return flat.reshape(row_count, file.dimension)
 
 
 class VectorMapping:
@@ -240,13 +312,7 @@ class VectorMapping:
             return np.zeros((0, file.dimension), dtype=file.dtype)
         with file.path.open("rb") as opened:
             mapped = mmap.mmap(opened.fileno(), file.file_bytes(self.capacity), access=mmap.ACCESS_READ)
-        count = self.capacity * file.dimension
-        flat: VectorArray
-        if file.vector_type == VectorType.FLOAT32:
-            flat = np.frombuffer(mapped, dtype=np.float32, count=count, offset=VECTORS_OFFSET)
-        else:
-            flat = np.frombuffer(mapped, dtype=np.float16, count=count, offset=VECTORS_OFFSET)
-        return flat.reshape(self.capacity, file.dimension)
+        return _rows_in(mapped, file, self.capacity, VECTORS_OFFSET)
 
 
 def write_at(descriptor: int, raw: memoryview, offset: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -10,9 +11,10 @@ from mien_server.errors import InternalError, PreconditionFailed
 from mien_server.records.store_pb2 import ErasureRecord, OperationRecord, RequestRecord, SnapshotRecord
 from mien_server.storage.check import find_contradictions
 from mien_server.storage.databases import Database, Reading
+from mien_server.storage.doubts import Doubts
 from mien_server.storage.gallery_view import GalleryView
 from mien_server.storage.opening import OpenedStore
-from mien_server.storage.patrolling import PatrolChunk, patrol_chunk
+from mien_server.storage.patrolling import PatrolChunk, is_damaged, missing_files, patrol_chunk
 from mien_server.storage.reading import RecordReader, gallery_not_found
 
 __all__ = ["StoreView"]
@@ -63,7 +65,8 @@ class StoreView:
             )
         # 0 is before every expiry.
         self._now_us = 0 if self._shows_expired else self._opened.clock.now_us()
-        self._records = RecordReader(Reading(self._txn, self._opened.handles))
+        reading = Reading(self._txn, self._opened.handles)
+        self._records = RecordReader(reading, serves_damaged=self._opened.serves_damaged)
         return self
 
     def __exit__(
@@ -135,9 +138,11 @@ class StoreView:
         """The erasure of that name."""
         return self._reader().erasure(name)
 
-    def erasures(self) -> list[ErasureRecord]:
-        """Every erasure, the newest first; names ascend with time."""
-        return self._reader().erasures()[::-1]
+    def erasures_before(self, name: str) -> Iterator[ErasureRecord]:
+        """Erasures, the newest first since names ascend with time: those before the one of this name, which need not be
+        there; all where it is empty. To be consumed within the view.
+        """
+        return self._reader().erasures_before(name)
 
     @property
     def records(self) -> RecordReader:
@@ -147,6 +152,14 @@ class StoreView:
     def patrol(self, database: Database, start: bytes, count: int) -> PatrolChunk:
         """Verify the checksums of up to `count` records of a database from the key `start` on, vectors included."""
         return patrol_chunk(self._reader(), self._content, database, start, count)
+
+    def missing_files(self) -> Doubts:
+        """Files of the store that are not there any more."""
+        return missing_files(self._opened.layout, self._content)
+
+    def is_damaged(self, place: Mapping[str, str]) -> bool:
+        """Whether what a patrol found in a place is still there, and damaged."""
+        return is_damaged(self._reader(), self._content, place)
 
     def check(self) -> list[str]:
         """Everything in the store that contradicts itself, one sentence each; reads it all, so it takes its time."""

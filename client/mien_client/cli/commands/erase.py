@@ -127,6 +127,7 @@ def _tell(output: Output, receipt: ErasureReceipt) -> None:
             ("files searched", f"{counted(scan.file_count, 'file')}, {scan.byte_count:,} bytes"),
             ("searched for", f"{counted(scan.pattern_count, 'pattern')}: {scan.found_count} found"),
             ("others have too", counted(scan.shared_count, "pattern")),
+            ("damaged records removed", receipt.damaged_record_count),
             ("too short to be told apart", counted(scan.short_count, "pattern")),
         ],
     )
@@ -146,6 +147,9 @@ def _list(arguments: Arguments, session: Session) -> int:
         return exits.DONE
     columns = ("Erasure", "Gallery", "State", ("Faces", "right"), "Asked for (UTC)", "Done (UTC)")
     session.output.table(columns, [_row(one) for one in found])
+    for one in found:
+        if one.trouble:
+            session.output.say(f"{one.name}: {one.trouble}")
     return exits.DONE
 
 
@@ -175,7 +179,7 @@ def _verify(arguments: Arguments, session: Session) -> int:
     assert isinstance(sealed, dict)
     checked = session.client.verify_erasure(token, identity_id=arguments.id)
     # Only the token is sealed: what stands beside it, for people, must say the same.
-    wrong = sorted(name for name in document.keys() | sealed.keys() if document.get(name) != sealed.get(name))
+    wrong = sorted(name for name in document if document[name] != sealed.get(name))
     said = "; ".join(f"{name}: the file says {document.get(name)!r}, sealed is {sealed.get(name)!r}" for name in wrong)
     checks = (ErasureCheck("file", not wrong, said or "says the same as what is sealed"), *checked.checks)
     verification = ErasureVerification(checked.is_valid and not wrong, checks)

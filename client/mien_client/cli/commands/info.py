@@ -10,6 +10,8 @@ from mien_client.cli.subcommands import Subcommands
 
 __all__ = ["add"]
 
+_DAMAGES_SHOWN_MAX = 5
+
 
 def add(commands: Subcommands) -> None:
     """The arguments."""
@@ -25,9 +27,12 @@ def _run(arguments: Arguments, session: Session) -> int:
     output.say(f"Mien {info.version} at {session.client.address}, started {since}")
     output.say(f"Store {info.store_id}, format {info.format_version}, revision {info.revision}")
     if info.serves_damaged:
-        output.say(
-            f"It serves a damaged store without what is damaged: {counted(info.damage_count, 'thing')}, see --json"
-        )
+        output.say(f"It serves a damaged store without what is damaged: {counted(info.damage_count, 'thing')}")
+    for damage in info.damages[:_DAMAGES_SHOWN_MAX]:
+        # What to do about it is said of all of them together.
+        output.say(f"Damaged: {damage.message.partition('; ')[0]}")
+    if info.damage_count > _DAMAGES_SHOWN_MAX:
+        output.say(f"... and {info.damage_count - _DAMAGES_SHOWN_MAX} more, see --json")
     for reason in info.degraded_reasons:
         output.say(f"Degraded: {reason}")
     output.table(

@@ -46,13 +46,14 @@ def _run(arguments: argparse.Namespace, output: Output) -> int:
             "restorable_from_revision": done.revision,
         }
     )
-    if done.backup is None:
+    if done.from_version == FORMAT_VERSION:
         output.say(f"The store has format {FORMAT_VERSION} already; there is nothing to do.")
         return exits.DONE
     output.say(
         f"The store has format {FORMAT_VERSION} now: {counted(done.records, 'record')} written anew and checked."
     )
-    output.say(f"The old one is in {done.backup}; remove it when it is not needed any more.")
+    kept = done.backup or "the place that the run which was cut off was given"
+    output.say(f"The old one is in {kept}; remove it when it is not needed any more.")
     output.say(
         "Checksums hold from here on: damage from before could not be told. The journal begins anew, so that the "
         f"store can be restored to revision {done.revision} and later ones."

@@ -26,6 +26,7 @@ class ErasureInfo:
     Attributes:
         is_overdue: it takes longer than erasures may.
         receipt: as the store keeps it and its seal covers it, once the erasure is done.
+        trouble: what holds it up, or what it last failed by; empty while it is on its way.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ErasureInfo:
     create_time_us: int
     is_overdue: bool
     receipt: ErasureReceiptRecord | None
+    trouble: str = ""
 
 
 @dataclass(frozen=True, slots=True)

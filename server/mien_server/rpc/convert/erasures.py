@@ -21,6 +21,7 @@ _SAME = (
     "row_count",
     "journal_entry_count",
     "request_count",
+    "damaged_record_count",
     "live_page_count",
     "free_page_count",
     "seal",
@@ -38,6 +39,7 @@ def erasure_message(erasure: ErasureInfo) -> pb.Erasure:
         create_time=timestamp(erasure.create_time_us),
         is_overdue=erasure.is_overdue,
         receipt=None if erasure.receipt is None else _receipt_message(erasure.receipt),
+        trouble=erasure.trouble,
     )
 
 

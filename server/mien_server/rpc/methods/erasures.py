@@ -39,5 +39,5 @@ def verify_erasure(request: pb.VerifyErasureRequest, call: Call) -> pb.VerifyEra
     """VerifyErasure."""
     if not request.HasField("receipt"):
         raise missing("receipt", "give the receipt as the erasure answered it")
-    checks = call.engine.erasures.verify(receipt_record(request.receipt), request.identity_id)
+    checks = call.engine.erasures.verify(receipt_record(request.receipt), request.identity_id, call.deadline)
     return verification_message(checks)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import grpc
 from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
@@ -18,7 +17,6 @@ from mien_server.rpc.handlers import (
     Handler,
     Method,
     absent_handler,
-    handlers_of_service,
     stream_handler,
     unary_handler,
 )
@@ -75,14 +73,12 @@ STREAM_METHODS: Mapping[str, StreamMethod] = {
 }
 
 
-def service_handlers(admission: Admission, window: StreamWindow) -> list[grpc.GenericRpcHandler[bytes, bytes]]:
-    """Handlers of every method of every service; a method in no table is a defect and stops the server's start."""
-    return [
-        handlers_of_service(
-            service.full_name, {method.name: _handler(method, admission, window) for method in service.methods}
-        )
+def service_handlers(admission: Admission, window: StreamWindow) -> dict[str, dict[str, Handler]]:
+    """Handlers of every method by service and name; a method in no table is a defect and stops the server's start."""
+    return {
+        service.full_name: {method.name: _handler(method, admission, window) for method in service.methods}
         for service in SERVICES
-    ]
+    }
 
 
 def _handler(descriptor: MethodDescriptor, admission: Admission, window: StreamWindow) -> Handler:

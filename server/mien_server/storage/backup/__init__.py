@@ -15,7 +15,7 @@ from mien_server.storage.backup.manifest import (
     snapshot_named,
     snapshot_record,
 )
-from mien_server.storage.backup.places import Place, canonical_uri, open_place
+from mien_server.storage.backup.places import Place, canonical_uri, is_inside, open_place
 from mien_server.storage.backup.restoring import Restored, RestoreRequest, restore
 from mien_server.storage.backup.taking import GenerationFiles, SnapshotTaken, take_snapshot
 from mien_server.storage.backup.verifying import SnapshotVerified, verify_snapshot
@@ -32,6 +32,7 @@ __all__ = [
     "SnapshotVerified",
     "canonical_uri",
     "check_snapshot_name",
+    "is_inside",
     "is_snapshot_folder",
     "list_snapshots",
     "name_suffix",

@@ -29,7 +29,7 @@ from mien_server.storage.backup.known_erasures import KnownErasures
 from mien_server.storage.commands.base import Command
 from mien_server.storage.commands.erase_again import EraseAgain
 from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX, EraseFaces
-from mien_server.storage.commands.put_erasure import PutErasure
+from mien_server.storage.commands.put_erasure import PutErasures
 from mien_server.storage.commands.snapshots import PutSnapshot
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_pending, work_of
@@ -119,7 +119,7 @@ class _ErasingAgain:
             own_time_us = _journal_time_us(view.records, view.revision)
             self._revision = view.revision
             self._secret = view.records.erasure_secret()
-            self._there = {record.name: record for record in view.erasures()}
+            self._there = {record.name: record for record in view.erasures_before("")}
         # Those whose journal has the revision that the store is at saw what came after it.
         telling = [one for one in known if one.erasures]
         lines = [(one, own_time_us is not None and one.time_of(self._revision) == own_time_us) for one in telling]
@@ -176,7 +176,7 @@ class _ErasingAgain:
                 added = [one for one in _receipts(theirs) if one not in record.earlier_receipts]
                 if added:
                     record.earlier_receipts.extend(added)
-                    self._store.write(PutErasure(record), is_internal=True)
+                    self._store.write(PutErasures([record]), is_internal=True)
 
     # --- finding --------------------------------------------------------------------------------------------------
 

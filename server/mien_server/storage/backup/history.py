@@ -23,6 +23,7 @@ from mien_server.storage.layout import Layout
 from mien_server.storage.lmdb_errors import translated_open_error
 from mien_server.storage.lmdb_format import DATA_FILE_NAME
 from mien_server.storage.lock import StoreLock
+from mien_server.storage.opening import require_sound_records
 from mien_server.storage.options import StoreOptions
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_message
@@ -123,6 +124,7 @@ def open_store_history(path: Path, options: StoreOptions, *, is_locked: bool) ->
     Raises:
         PreconditionFailed: NOT_A_STORE.
         Unavailable: STORE_LOCKED, a server has it open.
+        CorruptStore: RECORDS_DAMAGED, reading its pages would end the process.
     """
     layout = Layout(path)
     with ExitStack() as opened:
@@ -130,6 +132,15 @@ def open_store_history(path: Path, options: StoreOptions, *, is_locked: bool) ->
             raise PreconditionFailed(f"{path}: is no store and no snapshot; give either", reason="NOT_A_STORE")
         if not is_locked:
             opened.callback(StoreLock(layout.lock_file).release)
+        try:
+            require_sound_records(layout, options)
+        except CorruptStore as error:
+            raise CorruptStore(
+                f"{error.message}. To restore without its journal leave out --to-revision, or name a later snapshot "
+                "with --journal",
+                reason=error.reason,
+                metadata=error.metadata,
+            ) from error
         yield _StoreHistory(layout, opened.enter_context(_records_in(layout.meta, options)))
 
 

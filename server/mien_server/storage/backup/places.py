@@ -21,7 +21,7 @@ import fsspec
 from mien_server.errors import InvalidArgument, MienError, NotFound, PreconditionFailed, Unavailable
 from mien_server.storage.layout import sync_folder
 
-__all__ = ["Place", "canonical_uri", "open_place"]
+__all__ = ["Place", "canonical_uri", "is_inside", "open_place"]
 
 _WORK_PREFIX = ".taking-"
 _REMOVED_PREFIX = ".removing-"
@@ -286,6 +286,11 @@ def canonical_uri(uri: str) -> str:
     if not scheme.replace("+", "").isalnum() or {".", ".."} & set(rest.split("/")):
         raise _invalid(uri)
     return f"{scheme.lower()}{_SCHEME}{rest.rstrip('/')}"
+
+
+def is_inside(canonical: str, folder: Path) -> bool:
+    """Whether the place of that one name is a folder, or lies below it."""
+    return _SCHEME not in canonical and Path(canonical).is_relative_to(folder.resolve())
 
 
 def _resolved(path: str, uri: str) -> Path:

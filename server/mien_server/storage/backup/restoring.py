@@ -22,7 +22,6 @@ import numpy as np
 from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
 from mien_server.storage import keys
 from mien_server.storage.backup.erasing_again import ErasedAgain, erase_again
-from mien_server.storage.backup.exchanging import put_in_place
 from mien_server.storage.backup.history import History, open_snapshot_history, open_store_history, reach_of
 from mien_server.storage.backup.known_erasures import ErasureSource, KnownErasures, gather_erasures, snapshot_at
 from mien_server.storage.backup.manifest import (
@@ -47,6 +46,7 @@ from mien_server.storage.databases import (
     open_databases,
     open_environment,
 )
+from mien_server.storage.exchanging import finish_exchange, put_in_place
 from mien_server.storage.layout import Layout, sync_folder
 from mien_server.storage.lock import StoreLock
 from mien_server.storage.opening import vector_file_of
@@ -130,6 +130,7 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
     target = request.target.absolute()
     target = target.resolve() if target.exists() else target
     with ExitStack() as opened, _explained(target):
+        finish_exchange(target)
         is_store = _is_store(target)
         _require_journal(request, manifest, target, is_store=is_store)
         target.parent.mkdir(parents=True, exist_ok=True)

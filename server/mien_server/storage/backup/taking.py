@@ -33,8 +33,9 @@ from mien_server.storage.backup.manifest import (
     read_manifest,
     snapshot_name,
 )
-from mien_server.storage.backup.places import Place
+from mien_server.storage.backup.places import Place, is_inside
 from mien_server.storage.backup.vectors import PinnedVectors, part_path, part_ranges, part_rows_of
+from mien_server.storage.databases import LARGE_RECORDS, Database, checked_databases
 from mien_server.storage.layout import Layout, folder_name
 from mien_server.storage.steps import reached
 from mien_server.storage.store import Store
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 
 BLOCK_BYTES = 4 << 20
 """Read and written at once."""
+# Records verified at once: bounds the memory that takes.
+_VERIFIED_RECORDS = 4096
+_VERIFIED_LARGE_RECORDS = 2
 _PUBLISHING = 0.99
 """Of the progress: all but the manifest is written."""
 
@@ -103,7 +107,7 @@ def take_snapshot(
         Cancelled: by `watch`.
         Unavailable: the place, or the store's disk, refuses.
     """
-    if "://" not in place.uri and Path(place.uri).is_relative_to(store.path.resolve()):
+    if is_inside(place.uri, store.path):
         raise InvalidArgument(
             f"{place.uri} is inside of the store; give a folder outside of it, on another disk if there is one",
             field="destination_uri",
@@ -120,6 +124,7 @@ def take_snapshot(
             opened.callback(taking.abandon)
             taking.begin(view, pinned, generations)
             reached("snapshot.begun")
+            taking.require_whole(view)
             taking.copy_records(view)
         reached("snapshot.records_copied")
         for vectors in pinned:
@@ -181,6 +186,18 @@ class _Taking:
         self._folder = self._place.begin(self._name)
         raw = self._layout.format_file.read_bytes()
         self._put("FORMAT", len(raw), lambda: iter([raw]), "copying records")
+
+    def require_whole(self, view: StoreView) -> None:
+        """Refuse what no restore would accept: a damaged record. Faces were read with what is known of their vectors.
+
+        Raises:
+            CorruptStore: RECORD_DAMAGED.
+        """
+        for database in checked_databases():
+            if database is not Database.FACES:
+                count = _VERIFIED_LARGE_RECORDS if database in LARGE_RECORDS else _VERIFIED_RECORDS
+                for _ in view.records.reading.chunks(database, b"", count):
+                    self._watch(0.0, "verifying records")
 
     def copy_records(self, view: StoreView) -> None:
         """LMDB's file, without the pages that are free; the gaps of the others may hold what was deleted."""

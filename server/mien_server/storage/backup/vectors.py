@@ -49,7 +49,8 @@ class PinnedVectors:
         self.face_count = int(gallery.counts.face_count)
         self.file = gallery.vector_file
         self._checksums = gallery.vector_checksums()
-        self._live = gallery.rows.live
+        # Whether there is a face, served or not: one checksum in 2^64 is zero.
+        self._has_face = self._checksums != 0
 
     def __enter__(self) -> Self:
         try:
@@ -70,7 +71,7 @@ class PinnedVectors:
         """The bytes of rows [first, last), in blocks of whole rows of about that size.
 
         Raises:
-            CorruptStore: VECTOR_DAMAGED, a live row is not what was enrolled; the file is shorter than its rows.
+            CorruptStore: VECTOR_DAMAGED, the row of a face is not what was enrolled; the file is shorter than its rows.
             Unavailable: STORAGE_READ_FAILED.
         """
         step = max(1, block_bytes // self.file.row_bytes)
@@ -78,9 +79,7 @@ class PinnedVectors:
             end = min(start + step, last)
             raw = self._read(start, end)
             rows = np.frombuffer(raw, dtype=self.file.dtype).reshape(end - start, self.file.dimension)
-            is_live = np.unpackbits(self._live[start // 8 : -(-end // 8)], bitorder="little").astype(np.bool_)
-            is_live = is_live[start % 8 :][: end - start]
-            is_damaged = is_live & (row_checksums(rows) != self._checksums[start:end])
+            is_damaged = self._has_face[start:end] & (row_checksums(rows) != self._checksums[start:end])
             if is_damaged.any():
                 raise vector_damaged(self.file, start + int(is_damaged.argmax()))
             yield raw

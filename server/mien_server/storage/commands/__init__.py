@@ -13,10 +13,10 @@ from mien_server.storage.commands.enroll_rows import EnrollResult, EnrollRows, I
 from mien_server.storage.commands.erase_faces import EraseFaces
 from mien_server.storage.commands.forget_operations import ForgetOperations
 from mien_server.storage.commands.move_faces import MovedFacesResult, MoveFaces
-from mien_server.storage.commands.put_erasure import PutErasure
+from mien_server.storage.commands.put_erasure import PutErasures
 from mien_server.storage.commands.put_identity import PutIdentity
 from mien_server.storage.commands.put_operation import PutOperation
-from mien_server.storage.commands.redact_records import Redaction, RedactRecords
+from mien_server.storage.commands.redact_records import ForgetAnswers, ForgetJournal, Redaction, RedactRecords
 from mien_server.storage.commands.remove_expired import RemovedExpired, RemoveExpired
 from mien_server.storage.commands.rewrite_records import RewriteRecords
 from mien_server.storage.commands.snapshots import ForgetSnapshot, PutSnapshot
@@ -33,6 +33,8 @@ __all__ = [
     "EnrollResult",
     "EnrollRows",
     "EraseFaces",
+    "ForgetAnswers",
+    "ForgetJournal",
     "ForgetOperations",
     "ForgetSnapshot",
     "IdentitySeed",
@@ -40,7 +42,7 @@ __all__ = [
     "MovedFacesResult",
     "Plan",
     "Planning",
-    "PutErasure",
+    "PutErasures",
     "PutIdentity",
     "PutOperation",
     "PutSnapshot",

@@ -45,11 +45,11 @@ class DeleteFaces(Command[DeletedFacesResult]):
     def plan(self, planning: Planning) -> Plan[DeletedFacesResult]:
         """Decide what to write; see `Command.plan`."""
         work = GalleryWork(planning, self.gallery)
-        ordinals = work.face_ordinals(self.face_ids, allow_missing=self.allow_missing)
+        ordinals = work.face_ordinals(self.face_ids, allow_missing=self.allow_missing, is_deleting=True)
         if not ordinals:
             return Plan(DeletedFacesResult(0, []), Changes())
-        faces = planning.records.faces(work.number, ordinals)
-        work.load_owners(faces)
+        faces = work.faces_to_delete(ordinals)
+        work.load_owners(faces, is_deleting=True)
         for ordinal, face in zip(ordinals, faces, strict=True):
             work.remove_face(ordinal, face)
         emptied = work.emptied_identities(delete=self.delete_emptied_identities)

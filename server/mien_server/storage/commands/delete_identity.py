@@ -18,6 +18,8 @@ __all__ = ["DeleteIdentity"]
 class DeleteIdentity(Command[int]):
     """Delete an identity and its faces; answers with how many there were to be seen.
 
+    Where the rest of a damaged store is served, a damaged one too, unless its version is asked for.
+
     Attributes:
         expected_version: the version last read, or None not to ask.
         allow_missing: answer 0 when there is none.
@@ -39,16 +41,18 @@ class DeleteIdentity(Command[int]):
     def plan(self, planning: Planning) -> Plan[int]:
         """Decide what to write; see `Command.plan`."""
         work = GalleryWork(planning, self.gallery)
-        record = work.identity(self.identity_id)
+        record = (
+            work.identity_to_delete(self.identity_id)
+            if self.expected_version is None
+            else work.identity(self.identity_id)
+        )
         if record is None:
             if not self.allow_missing:
                 raise identity_not_found(self.gallery, self.identity_id)
             return Plan(0, Changes())
         require_version(self.expected_version, record.version, f"identity {self.identity_id!r}")
         ordinals = planning.records.faces_of(work.number, record.number).tolist()
-        faces = planning.records.faces(work.number, ordinals)
-        for ordinal, face in zip(ordinals, faces, strict=True):
-            work.remove_face(ordinal, face)
+        faces = work.remove_faces_of(record, ordinals)
         work.remove_identity(self.identity_id)
         seen_count = sum(not has_expired(face.expire_time_us, planning.now_us) for face in faces)
         return Plan(seen_count, work.finish())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from mien_server.errors import AlreadyExists, MienError
+from mien_server.errors import AlreadyExists, CorruptStore, MienError
 from mien_server.records.policies import Duplicates
 from mien_server.records.store_pb2 import IdentityRecord
 from mien_server.storage import keys
@@ -52,11 +52,24 @@ def choose_rows(
 
     Args:
         first_ordinal: what the first row that is added gets.
+
+    Raises:
+        CorruptStore: a row rests on something damaged; where the rest is served, that row alone is refused with it.
     """
     count = len(columns.identity_ids)
-    identities = records.identities_by_id(gallery_number, dict.fromkeys(columns.identity_ids))
-    known = _known_faces(records, gallery_number, columns, identities, duplicates)
-    if not known and _is_free_of_repeats(columns, duplicates):
+    damages: dict[int, MienError] = {}
+    try:
+        identities = records.identities_by_id(gallery_number, dict.fromkeys(columns.identity_ids))
+        if records.serves_damaged:
+            _require_names(records, gallery_number, identities)
+        known = _known_faces(records, gallery_number, columns, identities, duplicates, range(count))
+    except CorruptStore:
+        if not records.serves_damaged:
+            raise
+        identities, damages = _damages(records, gallery_number, columns, duplicates)
+        whole = [row for row in range(count) if row not in damages]
+        known = _known_faces(records, gallery_number, columns, identities, duplicates, whole)
+    if not known and not damages and _is_free_of_repeats(columns, duplicates):
         return RowChoice(
             range(count),
             identities,
@@ -71,7 +84,7 @@ def choose_rows(
         np.full(count, -1, dtype=np.int64),
         list(columns.face_ids),
         np.zeros(count, dtype=np.bool_),
-        {},
+        damages,
     )
     _choose_one_by_one(choice, known, first_ordinal, columns, duplicates)
     return choice
@@ -90,14 +103,17 @@ def _known_faces(
     columns: EnrolmentColumns,
     identities: dict[str, IdentityRecord],
     duplicates: Duplicates,
+    rows: Sequence[int],
 ) -> list[_Known]:
     """Faces that are there and have a face id of the rows, or identity and digest of one."""
-    ordinals = set(records.face_ordinals(gallery_number, columns.face_ids).values())
+    is_whole = len(rows) == len(columns.face_ids)
+    face_ids = columns.face_ids if is_whole else [columns.face_ids[row] for row in rows]
+    ordinals = set(records.face_ordinals(gallery_number, face_ids).values())
     if identities and duplicates != Duplicates.ALLOW:
         digest_keys = [
-            keys.encode_digest_key(gallery_number, identities[identity_id].number, digest)
-            for identity_id, digest in zip(columns.identity_ids, columns.digests, strict=True)
-            if identity_id in identities
+            keys.encode_digest_key(gallery_number, identities[columns.identity_ids[row]].number, columns.digests[row])
+            for row in rows
+            if columns.identity_ids[row] in identities
         ]
         ordinals.update(records.digest_ordinals(digest_keys).values())
     in_order = sorted(ordinals)
@@ -106,6 +122,36 @@ def _known_faces(
         _Known(face.identity_number, face.digest, ordinal, face.face_id)
         for ordinal, face in zip(in_order, faces, strict=True)
     ]
+
+
+def _require_names(records: RecordReader, gallery_number: int, identities: dict[str, IdentityRecord]) -> None:
+    """Refuse identities that cannot be named by their numbers: their rows would fail every search that finds them."""
+    records.identity_ids(gallery_number, [record.number for record in identities.values()])
+
+
+def _damages(
+    records: RecordReader, gallery_number: int, columns: EnrolmentColumns, duplicates: Duplicates
+) -> tuple[dict[str, IdentityRecord], dict[int, MienError]]:
+    """The identities that are whole, and of each row that rests on something damaged, on what."""
+    identities: dict[str, IdentityRecord] = {}
+    damaged_people: dict[str, CorruptStore] = {}
+    for identity_id in dict.fromkeys(columns.identity_ids):
+        try:
+            record = records.identity(gallery_number, identity_id)
+            if record is not None:
+                _require_names(records, gallery_number, {identity_id: record})
+                identities[identity_id] = record
+        except CorruptStore as error:
+            damaged_people[identity_id] = error
+    damages: dict[int, MienError] = {}
+    for row, identity_id in enumerate(columns.identity_ids):
+        try:
+            if identity_id in damaged_people:
+                raise damaged_people[identity_id]
+            _known_faces(records, gallery_number, columns, identities, duplicates, [row])
+        except CorruptStore as error:
+            damages[row] = error
+    return identities, damages
 
 
 def _choose_one_by_one(
@@ -123,6 +169,8 @@ def _choose_one_by_one(
         by_digest.setdefault((face.owner, face.digest), face)
     columns_by_row = zip(columns.identity_ids, columns.face_ids, columns.digests, strict=True)
     for row, (identity_id, face_id, digest) in enumerate(columns_by_row):
+        if row in choice.errors:
+            continue
         identity = choice.identities.get(identity_id)
         owner = identity_id if identity is None else identity.number
         there = by_face_id.get(face_id)

@@ -45,7 +45,7 @@ class EraseFaces(Command[bool]):
     def plan(self, planning: Planning) -> Plan[bool]:
         """Decide what to write; see `Command.plan`."""
         work = GalleryWork(planning, self.gallery)
-        identity = work.identity(self.identity_id)
+        identity = work.identity_to_delete(self.identity_id)
         record = planning.records.erasure(self.erasure)
         notes = ErasureWork() if record is None else work_of(record)
         if record is None and identity is None:
@@ -101,10 +101,9 @@ class EraseFaces(Command[bool]):
         found = planning.records.faces_of(work.number, identity.number, limit=ERASED_FACES_MAX + 1).tolist()
         ordinals = found[:ERASED_FACES_MAX]
         texts = {*notes.texts, *identity_texts(identity)}
-        for ordinal, face in zip(ordinals, planning.records.faces(work.number, ordinals), strict=True):
+        for face in work.remove_faces_of(identity, ordinals):
             texts.update(face_texts(face))
             notes.face_ids.append(face.face_id)
-            work.remove_face(ordinal, face)
         notes.texts[:] = sorted(texts)
         record.ordinals.extend(set(ordinals) - set(record.ordinals))
         record.face_count += len(ordinals)

@@ -43,9 +43,9 @@ def expired_among(
     number = records.gallery_number(gallery)
     if number is None or first_expiry_us(records.reading, number) > now_us:
         return None
-    identities = records.identities_by_id(number, dict.fromkeys(identity_ids))
+    identities = records.whole_identities(number, dict.fromkeys(identity_ids))
     gone = [one for one, record in identities.items() if has_expired(record.expire_time_us, now_us)]
-    ordinals = set(records.face_ordinals(number, face_ids).values())
+    ordinals = set(records.whole_face_ordinals(number, face_ids).values())
     digest_keys = [
         keys.encode_digest_key(number, identities[identity_id].number, digest)
         for identity_id, digest in zip(identity_ids, digests, strict=False)

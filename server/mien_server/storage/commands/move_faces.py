@@ -54,7 +54,10 @@ class MoveFaces(Command[MovedFacesResult]):
         ]
         if not moved:
             return Plan(MovedFacesResult(0, []), Changes())
-        if target is None:
+        if target is not None:
+            # Rows of somebody who cannot be named would fail every search that finds them.
+            planning.records.identity_ids(work.number, [target.number])
+        else:
             target = work.make_identity(self.target_identity_id)
             work.journal_identity(self.target_identity_id, target)
         work.load_owners(face for _, face in moved)

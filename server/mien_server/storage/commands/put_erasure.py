@@ -1,7 +1,8 @@
-"""Keep how far an erasure is."""
+"""Keep how far erasures are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from mien_server.records.store_pb2 import ErasureRecord
@@ -10,17 +11,18 @@ from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import erasure_key
 
-__all__ = ["PutErasure"]
+__all__ = ["PutErasures"]
 
 
 @dataclass(frozen=True)
-class PutErasure(Command[None]):
-    """Put the record under its name. Advances no revision and is not journalled."""
+class PutErasures(Command[None]):
+    """Put the records under their names. Advances no revision and is not journalled."""
 
-    record: ErasureRecord
+    records: Sequence[ErasureRecord]
 
-    def plan(self, planning: Planning) -> Plan[None]:  # noqa: ARG002 - the record needs nothing that is there
+    def plan(self, planning: Planning) -> Plan[None]:  # noqa: ARG002 - the records need nothing that is there
         """Decide what to write; see `Command.plan`."""
         changes = Changes()
-        changes.put(Database.ERASURES, erasure_key(self.record.name), self.record.SerializeToString())
+        for record in self.records:
+            changes.put(Database.ERASURES, erasure_key(record.name), record.SerializeToString())
         return Plan(None, changes)

@@ -52,7 +52,7 @@ class RemoveExpired(Command[RemovedExpired]):
             return Plan(RemovedExpired(0, 0, is_more_due=False), Changes())
         is_more_due = len(faces) + len(people) == self.rows_max
         face_count = work.remove_expired_faces(sorted(faces), planning.now_us)
-        identity_ids = planning.records.identity_ids(work.number, people)
+        identity_ids = work.identity_ids(people)
         owned_count, identity_count = work.remove_with_faces(identity_ids, self.rows_max - len(faces))
         is_more_due |= identity_count < len(people)
         return Plan(RemovedExpired(face_count + owned_count, identity_count, is_more_due), work.finish())

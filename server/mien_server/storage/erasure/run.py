@@ -1,151 +1,137 @@
 """Carrying erasures to their end: what the store still holds of people who were deleted, taken out step by step.
 
-Each step may be done twice: after a crash an erasure begins again with the first one.
+Each step may be done twice: after a crash an erasure begins again with the first one. What fails for some people fails
+for them alone, and the others go on.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
-from functools import partial
-from typing import TypeVar
-
-import numpy as np
-import numpy.typing as npt
 
 from mien_server.errors import InternalError, NotFound, Unavailable
-from mien_server.records.rows import GalleryRows
-from mien_server.records.store_pb2 import (
-    ErasureReceiptRecord,
-    ErasureRecord,
-    ErasureScanRecord,
-    ErasureWork,
-    JournalEntry,
-    RequestRecord,
-)
-from mien_server.storage import keys
+from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord, ErasureScanRecord, HeldSnapshotRecord
 from mien_server.storage.commands.erase_faces import EraseFaces
-from mien_server.storage.commands.put_erasure import PutErasure
-from mien_server.storage.commands.redact_records import Redaction, RedactRecords
-from mien_server.storage.commands.rewrite_records import RewriteRecords
-from mien_server.storage.databases import Database, stored_value
-from mien_server.storage.erasure.notes import ErasureState, is_pending, put_work, seal, work_of
+from mien_server.storage.erasure.cases import Case, keep, put_erasures
+from mien_server.storage.erasure.notes import ErasureState, is_pending, seal, work_of
+from mien_server.storage.erasure.pages import Pages, await_until, rewrite_parted, scrub
 from mien_server.storage.erasure.proof import prove
-from mien_server.storage.erasure.reading import raw_records
-from mien_server.storage.erasure.redaction import Erased, History, redact_entry, redact_request
+from mien_server.storage.erasure.records import find_in_journal, redact_answers, redact_journal
+from mien_server.storage.erasure.vectors import leave_to_others, overwrite_vectors
 from mien_server.storage.outcomes import Committed
-from mien_server.storage.reading import RecordReader
-from mien_server.storage.scrubbing import write_zeros
 from mien_server.storage.steps import reached
 from mien_server.storage.store import Store
-from mien_server.storage.values import decode_message
 
-__all__ = ["ErasureRun"]
+__all__ = ["INDEX_BUSY", "WAITING_FOR_READERS", "ErasureOutcome", "ErasureRun"]
 
 log = logging.getLogger(__name__)
 
-R = TypeVar("R")
-
-REDACTED_BYTES_MAX = 4 << 20
-"""What one commit puts again, about."""
-WAIT_SLICE_S = 0.02
-WAIT_WORK_S = 1.0
-"""How often whoever waits looks whether the store is closing."""
+ROWS_MAX = 4096
+"""Of all people of one run, who are taken until they have as many: bounds what is to be searched for at once."""
 SCRUBS_MAX = 3
-REWRITES_MAX = 4
-TEXT_KEYED = (
-    Database.IDENTITIES,
-    Database.FACE_IDS,
-    Database.FACE_DIGESTS,
-    Database.IDENTITY_LABEL_INDEX,
-    Database.FACE_LABEL_INDEX,
-)
-"""Databases whose keys say something of somebody."""
-_PART_BYTES = 32
-_PART_VALUES_MIN = 8
-_CHUNK_ROWS = 4096
-_NO_ROWS = np.zeros(0, dtype=np.int64)
+INDEX_WAIT_S = 30.0
+"""Longer, and those who wait for an index make room for others."""
+INDEX_BUSY = "ERASURE_INDEX_BUSY"
+WAITING_FOR_READERS = "waiting for whoever still reads an older revision"
 
 
 @dataclass(slots=True)
-class _Case:
-    """One erasure under way."""
+class ErasureOutcome:
+    """What became of erasures; those in neither wait for their turn.
 
-    record: ErasureRecord
-    work: ErasureWork
-    erased: Erased
-    is_index_rewritten: bool = False
-    row_count: int = 0
+    Attributes:
+        failed: by name, why.
+        suspects: those of the failed of whom some, nobody knows which, made the others fail.
+        gone: names of erasures that are done already, or that nobody began.
+    """
 
-
-@dataclass(slots=True)
-class _Pages:
-    """What a scrub overwrote: pages read for their gaps, and freed pages."""
-
-    live_count: int = 0
-    free_count: int = 0
+    done: list[ErasureRecord] = field(default_factory=list)
+    failed: dict[str, Exception] = field(default_factory=dict)
+    suspects: list[str] = field(default_factory=list)
+    gone: list[str] = field(default_factory=list)
 
 
 @dataclass(slots=True)
 class ErasureRun:
-    """Takes all erasures that are not done to their end, together. Belongs to one thread.
+    """Takes erasures that are not done to their end, together. Belongs to one thread.
 
     Attributes:
-        drop_from_index: has a gallery's generation made again without dead rows, and waits for it; answers whether
-            there was one.
-        on_progress: told the operation of an erasure, how far it is and what is being done.
-        is_closing: asked while waiting.
-
-    Raises:
-        Unavailable: STORE_CLOSED; or what is waited for does not come.
-        MienError, OSError, PagesNotUnderstood: a step failed; the erasures stay pending.
+        drop_from_index: has a gallery's generation made again without dead rows; the future says whether there was one.
+        on_progress: told the operations of erasures, how far they are and what is being done.
+        is_closing: asked while working and waiting.
+        exclusively: entered while bytes are overwritten: nobody takes a snapshot meanwhile, which would hold some of
+            both. Told what to ask while it waits.
     """
 
     store: Store
-    drop_from_index: Callable[[int], bool]
-    on_progress: Callable[[str, float, str], None]
+    drop_from_index: Callable[[int], Future[bool]]
+    on_progress: Callable[[Sequence[str], float, str], None]
     is_closing: Callable[[], bool]
-    _first_ordinals: dict[int, int] = field(default_factory=dict)
-    _begun_revision: int = 0
+    exclusively: Callable[[Callable[[], None]], AbstractContextManager[None]] = lambda _: nullcontext()
+    _outcome: ErasureOutcome = field(default_factory=ErasureOutcome)
+    _late_drops: dict[int, Future[bool]] = field(default_factory=dict)
 
-    def run(self) -> list[ErasureRecord]:
-        """Carry every pending erasure to its end; answers with those that came there."""
-        with self.store.view() as view:
-            self._begun_revision = view.revision
-            pending = [record for record in view.erasures() if is_pending(record)]
+    def run(self, names: Iterable[str]) -> ErasureOutcome:
+        """Carry as many of the erasures as fit one run to their end.
+
+        Raises:
+            Unavailable: STORE_CLOSED.
+            MienError, OSError, PagesNotUnderstood: a step failed that all have in common; they stay pending.
+        """
+        self._outcome = ErasureOutcome()
+        pending = self._taken(names)
         for record in pending:
             if record.state == ErasureState.DELETING:
-                self._delete_rest(record)
-        cases = [_case(record) for record in pending if record.state == ErasureState.DELETED]
+                with self._blamed([record]):
+                    self._delete_rest(record)
+        cases = [Case.of(record) for record in self._unhindered(pending) if record.state == ErasureState.DELETED]
         if cases:
-            self._carry_out(cases)
-        done = [record for record in pending if record.state == ErasureState.RECEIPTED]
-        if not done:
-            return []
-        # The lists of what was searched for lie in pages that were freed.
-        self._scrub(done[0])
-        for record in done:
-            record.state = ErasureState.DONE
-            self._put(record)
-        reached("erasure_done")
-        return done
+            cases = self._out_of_index(cases)
+        first_ordinals = self._out_of_records(cases) if cases else {}
+        cases = self._unhindered_cases(cases)
+        if cases:
+            self._note(cases, 0.4, WAITING_FOR_READERS)
+            newest = self.store.newest_transaction_id
+            await_until(lambda: self.store.oldest_transaction_id >= newest, self._refuse_closing)
+        receipted = [record for record in pending if record.state == ErasureState.RECEIPTED]
+        if cases or receipted:
+            with self.exclusively(self._refuse_closing):
+                self._overwrite(cases, receipted, first_ordinals)
+        return self._outcome
+
+    def _taken(self, names: Iterable[str]) -> list[ErasureRecord]:
+        """Records of the first ones, as many as fit one run."""
+        taken = []
+        row_count = 0
+        with self.store.view() as view:
+            for name in names:
+                if row_count >= ROWS_MAX:
+                    break
+                with self._blamed_names([name]):
+                    record = view.erasure(name)
+                    if record is None or not is_pending(record):
+                        self._outcome.gone.append(name)
+                        continue
+                    taken.append(record)
+                    row_count += len(record.ordinals)
+        return taken
 
     def _delete_rest(self, record: ErasureRecord) -> None:
         """Go on with the deletion that a crash interrupted."""
         identity_id = work_of(record).identity_id
         is_gone = False
         while not is_gone:
+            self._refuse_closing()
             try:
                 written = self.store.write(EraseFaces(record.gallery_name, identity_id, record.name), is_internal=True)
             except NotFound:
                 # The gallery was deleted meanwhile.
                 record.state = ErasureState.DELETED
-                self._put(record)
+                put_erasures(self.store, [record])
                 return
             assert isinstance(written, Committed)
             is_gone = written.result
@@ -154,248 +140,168 @@ class ErasureRun:
         assert stored is not None
         record.CopyFrom(stored)
 
-    def _carry_out(self, cases: list[_Case]) -> None:
-        self._note(cases, 0.1, "taking them out of the journal and of answers that are kept")
-        self._find_in_journal(cases)
-        self._redact_journal(cases)
-        self._redact_requests(cases)
-        reached("erasure_redacted")
-        self._note(cases, 0.3, "taking their codes out of the index")
-        for number in {case.erased.gallery_number for case in cases}:
-            is_rewritten = self.drop_from_index(number)
-            for case in cases:
-                case.is_index_rewritten |= is_rewritten and case.erased.gallery_number == number
+    def _out_of_index(self, cases: list[Case]) -> list[Case]:
+        """Have the codes of dead rows taken out of every index concerned; answers with those who may go on."""
+        self._note(cases, 0.1, "taking their codes out of the index")
+        busy = {number for number, late in self._late_drops.items() if not late.done()}
+        futures = {number: self.drop_from_index(number) for number in _by_gallery(cases) if number not in busy}
+        end_s = time.monotonic() + INDEX_WAIT_S
+        for number, theirs in _by_gallery(cases).items():
+            with self._blamed([case.record for case in theirs]):
+                is_rewritten = self._is_rewritten(number, futures.get(number), end_s)
+                for case in theirs:
+                    case.is_index_rewritten = is_rewritten
         reached("erasure_index_dropped")
-        self._note(cases, 0.4, "waiting for whoever still reads an older revision")
-        newest = self.store.newest_transaction_id
-        self._await(lambda: self.store.oldest_transaction_id >= newest)
-        self._note(cases, 0.5, "overwriting vectors")
-        self._overwrite_vectors(cases)
-        reached("erasure_vectors_overwritten")
-        scans, pages = self._proven(cases)
-        reached("erasure_scanned")
-        for case, scan in zip(cases, scans, strict=True):
-            self._put_receipt(case, scan, pages)
-        reached("erasure_receipted")
+        return self._unhindered_cases(cases)
 
-    def _proven(self, cases: list[_Case]) -> tuple[list[ErasureScanRecord], _Pages]:
-        """Overwrite freed pages until no file holds anything. Raises InternalError: ERASURE_INCOMPLETE."""
-        places: list[str] = []
-        for attempt in range(1, SCRUBS_MAX + 1):
-            self._note(cases, 0.6, "overwriting freed pages")
-            self._rewrite_parted(cases)
-            pages = self._scrub(cases[0].record)
-            self._note(cases, 0.8, "searching every file for what was erased")
-            scans, places = prove(self.store, [_wanted(case.work) for case in cases], [case.erased for case in cases])
-            if not places:
-                return scans, pages
-            log.warning("after scrub %d of an erasure something is left in %s", attempt, ", ".join(places))
-        raise InternalError(
-            f"after {SCRUBS_MAX} attempts something is left in {', '.join(places)}; it is tried again",
-            reason="ERASURE_INCOMPLETE",
-        )
+    def _is_rewritten(self, number: int, future: Future[bool] | None, end_s: float) -> bool:
+        if future is not None:
+            await_until(lambda: future.done() or time.monotonic() >= end_s, self._refuse_closing)
+        if future is None or not future.done():
+            if future is not None:
+                self._late_drops.setdefault(number, future)
+            raise Unavailable(
+                "the gallery's index is being built or rewritten, and what is erased leaves it afterwards",
+                reason=INDEX_BUSY,
+            )
+        is_rewritten = future.result()
+        # Of one that was waited for in vain before, too.
+        late = self._late_drops.pop(number, None)
+        return is_rewritten or (late is not None and late.done() and not late.exception() and late.result())
 
-    # --- records --------------------------------------------------------------------------------------------------
+    def _out_of_records(self, cases: list[Case]) -> dict[int, int]:
+        """Take them out of journal and kept answers; answers with what `find_in_journal` does."""
+        self._note(cases, 0.2, "taking them out of the journal and of answers that are kept")
+        try:
+            first_ordinals = find_in_journal(self.store, cases, self._refuse_closing)
+            for number, theirs in _by_gallery(cases).items():
+                leave_to_others(self.store, number, [case.erased for case in theirs])
+            keep(self.store, cases)
+            redact_journal(self.store, cases, self._refuse_closing)
+            redact_answers(self.store, cases, self._refuse_closing)
+        except (OSError, Unavailable):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, it may be in what is said of one of them
+            self._outcome.suspects = [case.record.name for case in cases]
+            self._outcome.failed.update(dict.fromkeys(self._outcome.suspects, error))
+            return {}
+        reached("erasure_redacted")
+        return first_ordinals
 
-    def _find_in_journal(self, cases: list[_Case]) -> None:
-        """Find faces that were deleted before the identity was, also those of whoever had the id before."""
-        for _, raw in self._records(Database.JOURNAL):
-            entry = JournalEntry.FromString(raw)
-            for case in cases:
-                case.erased.take_numbers(entry)
-        history = History(case.erased for case in cases)
-        for _, raw in self._records(Database.JOURNAL):
-            history.take(JournalEntry.FromString(raw))
-        history.finish()
-        self._first_ordinals = history.first_ordinals
-        for case in cases:
-            self._leave_to_others(case.erased)
-            self._keep(case)
-
-    def _leave_to_others(self, erased: Erased) -> None:
-        """Take rows out that somebody has: faces moved away between two commits of the deletion."""
-        with self.store.view(shows_expired=True) as view:
-            gallery = view.gallery_by_number(erased.gallery_number)
-            if gallery is not None:
-                kept = _kept(view.records, gallery.number) if self.store.damage.count else _NO_ROWS
-                theirs = np.array(sorted(erased.ordinals), dtype=np.int64)
-                erased.ordinals = set(_dead(gallery.rows, theirs, kept).tolist())
-
-    def _redact_journal(self, cases: list[_Case]) -> None:
-        people = [case.erased for case in cases]
-
-        def redacted(key: bytes, raw: bytes) -> bytes | None:
-            entry = decode_message(JournalEntry, raw, Database.JOURNAL, key)
-            return entry.SerializeToString() if redact_entry(entry, people) else None
-
-        self._redact(Database.JOURNAL, redacted, cases)
-
-    def _redact_requests(self, cases: list[_Case]) -> None:
-        people = [case.erased for case in cases]
-
-        def redacted(key: bytes, raw: bytes) -> bytes | None:
-            record = decode_message(RequestRecord, raw, Database.REQUESTS, key)
-            return record.SerializeToString() if redact_request(record, people) else None
-
-        self._redact(Database.REQUESTS, redacted, cases)
-
-    def _redact(self, database: Database, redacted: Callable[[bytes, bytes], bytes | None], cases: list[_Case]) -> None:
-        """Put those records again that come back changed, in commits of bounded size."""
-        waiting: list[Redaction] = []
-        size = 0
-        for key, raw in self._records(database):
-            if (after := redacted(key, raw)) is not None:
-                waiting.append(Redaction(database, key, raw, after))
-                size += len(raw)
-            if size >= REDACTED_BYTES_MAX:
-                self._write_redacted(waiting, cases)
-                waiting, size = [], 0
-        if waiting:
-            self._write_redacted(waiting, cases)
-
-    def _write_redacted(self, waiting: list[Redaction], cases: list[_Case]) -> None:
-        # What is taken out of the records must be known until it was searched for.
-        for case in cases:
-            self._keep(case)
-        self.store.write(RedactRecords(waiting), is_internal=True)
-
-    def _records(self, database: Database) -> Iterator[tuple[bytes, bytes]]:
-        """Every record of a database; what is committed meanwhile may be among them."""
-        for key, raw in raw_records(self.store, database):
-            self._refuse_closing()
-            yield key, stored_value(database, key, raw)
-
-    # --- vectors --------------------------------------------------------------------------------------------------
-
-    def _overwrite_vectors(self, cases: list[_Case]) -> None:
-        for number in {case.erased.gallery_number for case in cases}:
-            with self.store.view(shows_expired=True) as view:
-                gallery = view.gallery_by_number(number)
-                rows = None if gallery is None else gallery.rows
-                # What is damaged and not served counts as deleted in the bitmap, and is to be saved one day.
-                kept = _kept(view.records, number) if rows is not None and self.store.damage.count else _NO_ROWS
-            if rows is None:
-                # Deleted: its files are gone, or about to be.
-                continue
-            theirs = [case for case in cases if case.erased.gallery_number == number]
-            gone = [_dead(rows, np.array(sorted(case.erased.ordinals), dtype=np.int64), kept) for case in theirs]
-            for case, ordinals in zip(theirs, gone, strict=True):
-                case.work.vector_parts[:] = sorted({*case.work.vector_parts, *_parts(rows, ordinals)})
-                case.row_count = ordinals.size
-                self._keep(case)
-            # Whose the older ones were, the journal knows no more; nor can it bring them back.
-            first = self._first_ordinals.get(number, rows.row_count)
-            older = _dead(rows, np.arange(first, dtype=np.int64), kept)
-            try:
-                _overwrite(rows, np.unique(np.concatenate([*gone, older])))
-            except FileNotFoundError:
-                continue
+    def _overwrite(self, cases: list[Case], receipted: list[ErasureRecord], first_ordinals: dict[int, int]) -> None:
+        """Overwrite what files hold of them, prove that nothing is left, and end the erasures."""
+        with self.store.view() as view:
+            # Until the files are overwritten a snapshot of any revision holds what they do; meanwhile none is taken.
+            held = view.records.snapshots_until(view.revision)
+        if cases:
+            self._note(cases, 0.5, "overwriting vectors")
+            for number, theirs in _by_gallery(cases).items():
+                with self._blamed([case.record for case in theirs]):
+                    overwrite_vectors(self.store, number, theirs, first_ordinals.get(number))
+            reached("erasure_vectors_overwritten")
+            if left := self._unhindered_cases(cases):
+                receipted = receipted + self._proven(left, held)
+        if receipted:
+            # The lists of what was searched for lie in pages that were freed.
+            scrub(self.store, receipted[0], self._refuse_closing)
+            for record in receipted:
+                record.state = ErasureState.DONE
+            put_erasures(self.store, receipted)
+            reached("erasure_done")
+            self._outcome.done += receipted
 
     # --- pages ----------------------------------------------------------------------------------------------------
 
-    def _rewrite_parted(self, cases: list[_Case]) -> None:
-        """Have no key of theirs left in the branches of trees."""
-        wanted = {text for case in cases for text in _wanted(case.work)}
-        for database in TEXT_KEYED:
-            for _ in range(REWRITES_MAX):
-                stale = self.store.scrubber.stale_separators(database, partial(_is_of, wanted, database))
-                for one in stale:
-                    self._refuse_closing()
-                    self.store.write(RewriteRecords(one), is_internal=True)
-                if not stale:
-                    break
+    def _proven(self, cases: list[Case], held: Sequence[HeldSnapshotRecord]) -> list[ErasureRecord]:
+        """Overwrite freed pages until no file holds anything of them; answers with receipts of those who are gone."""
+        proven: list[tuple[Case, ErasureScanRecord, Pages]] = []
+        places: dict[Case, tuple[str, ...]] = dict.fromkeys(cases, ())
+        for attempt in range(1, SCRUBS_MAX + 1):
+            left = list(places)
+            self._note(left, 0.6, "overwriting freed pages")
+            wanted = [case.wanted for case in left]
+            rewrite_parted(self.store, set().union(*wanted), self._refuse_closing)
+            pages = scrub(self.store, left[0].record, self._refuse_closing)
+            self._note(left, 0.8, "searching every file for what was erased")
+            proofs = prove(self.store, wanted, [case.erased for case in left], self._refuse_closing)
+            found = dict(zip(left, proofs, strict=True))
+            proven += [(case, proof.scan, pages) for case, proof in found.items() if not proof.places]
+            places = {case: proof.places for case, proof in found.items() if proof.places}
+            if not places:
+                break
+            everywhere = sorted(set().union(*places.values()))
+            log.warning("after scrub %d something of %d erasures is left in %s", attempt, len(places), everywhere)
+        reached("erasure_scanned")
+        for case, where in places.items():
+            self._outcome.failed[case.record.name] = InternalError(
+                f"after {SCRUBS_MAX} attempts something is left in {', '.join(where)}; it is tried again",
+                reason="ERASURE_INCOMPLETE",
+            )
+        self._put_receipts(proven, held)
+        reached("erasure_receipted")
+        return [case.record for case, _, _ in proven]
 
-    def _scrub(self, record: ErasureRecord) -> _Pages:
-        """Overwrite what the records' file holds beside live records."""
-        store, scrubber = self.store, self.store.scrubber
-        pages = _Pages()
-        self._done(store.between_commits(scrubber.wipe_buffers))
-        reached("erasure_buffers_wiped")
-        cleaned, pages.live_count = scrubber.clean_gaps()
-        reached("erasure_gaps_cleaned")
-        # LMDB spares what its newest commit set free: one more has to follow the one that was cleaned.
-        self._put(record)
-        self._await(lambda: scrubber.oldest_reader() > cleaned)
-        after: int | None = 0
-        while after is not None:
-            self._refuse_closing()
-            after, count = self._done(store.between_commits(partial(scrubber.clean_free, after)))
-            pages.free_count += count
-        scrubber.sync()
-        reached("erasure_free_cleaned")
-        return pages
-
-    # --- the end --------------------------------------------------------------------------------------------------
-
-    def _put_receipt(self, case: _Case, scan: ErasureScanRecord, pages: _Pages) -> None:
-        record = case.record
+    def _put_receipts(
+        self, proven: Sequence[tuple[Case, ErasureScanRecord, Pages]], held: Sequence[HeldSnapshotRecord]
+    ) -> None:
         with self.store.view() as view:
             secret = view.records.erasure_secret()
-            # Until the files are overwritten a snapshot of any revision holds what they do; meanwhile none is taken.
-            held = view.records.snapshots_until(self._begun_revision)
             there = {one.name for one in view.records.snapshots()} - {one.name for one in held}
-        held += [one for one in record.earlier_snapshots if one.name in there]
-        held.sort(key=lambda one: one.name)
         assert secret is not None
-        receipt = ErasureReceiptRecord(
-            erasure=record.name,
-            store_id=self.store.store_id,
-            gallery_name=record.gallery_name,
-            gallery_number=record.gallery_number,
-            identity_hash=record.identity_hash,
-            revision=record.revision,
-            request_time_us=record.create_time_us,
-            complete_time_us=time.time_ns() // 1000,
-            face_count=record.face_count,
-            row_count=case.row_count,
-            journal_entry_count=record.journal_entry_count,
-            request_count=record.request_count,
-            is_index_rewritten=case.is_index_rewritten,
-            live_page_count=pages.live_count,
-            free_page_count=pages.free_count,
-            scan=scan,
-            snapshots=held,
-        )
-        seal(secret, receipt)
-        record.receipt.CopyFrom(receipt)
-        record.state = ErasureState.RECEIPTED
-        record.mask = record.masked_work = b""
-        self._put(record)
+        for case, scan, pages in proven:
+            record = case.record
+            snapshots = [*held, *(one for one in record.earlier_snapshots if one.name in there)]
+            snapshots.sort(key=lambda one: one.name)
+            receipt = ErasureReceiptRecord(
+                erasure=record.name,
+                store_id=self.store.store_id,
+                gallery_name=record.gallery_name,
+                gallery_number=record.gallery_number,
+                identity_hash=record.identity_hash,
+                revision=record.revision,
+                request_time_us=record.create_time_us,
+                complete_time_us=time.time_ns() // 1000,
+                face_count=record.face_count,
+                row_count=case.row_count,
+                journal_entry_count=record.journal_entry_count,
+                request_count=record.request_count,
+                damaged_record_count=record.damaged_record_count,
+                is_index_rewritten=case.is_index_rewritten,
+                live_page_count=pages.live_count,
+                free_page_count=pages.free_count,
+                scan=scan,
+                snapshots=snapshots,
+            )
+            seal(secret, receipt)
+            record.receipt.CopyFrom(receipt)
+            record.state = ErasureState.RECEIPTED
+            record.mask = record.masked_work = b""
+        put_erasures(self.store, [case.record for case, _, _ in proven])
 
-    def _keep(self, case: _Case) -> None:
-        """Keep what is known now of what is to be searched for."""
-        before = ErasureRecord()
-        before.CopyFrom(case.record)
-        case.work.create_times_us.clear()
-        case.work.create_times_us.update(case.erased.create_times_us)
-        case.work.face_ids[:] = sorted(case.erased.face_ids)
-        case.work.texts[:] = sorted(case.erased.texts)
-        case.record.ordinals[:] = sorted(case.erased.ordinals)
-        case.record.journal_entry_count = case.erased.journal_entry_count
-        case.record.request_count = case.erased.request_count
-        put_work(case.record, case.work)
-        if case.record != before:
-            self._put(case.record)
+    # --- whose fault it is ----------------------------------------------------------------------------------------
 
-    def _put(self, record: ErasureRecord) -> None:
-        self.store.write(PutErasure(record), is_internal=True)
+    def _blamed(self, records: Sequence[ErasureRecord]) -> AbstractContextManager[None]:
+        """What fails in the block is the failure of these erasures, and of no other."""
+        return self._blamed_names([record.name for record in records])
 
-    def _note(self, cases: Iterable[_Case], progress: float, stage: str) -> None:
+    @contextmanager
+    def _blamed_names(self, names: Sequence[str]) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            if self.is_closing():
+                raise
+            self._outcome.failed.update(dict.fromkeys(names, error))
+
+    def _unhindered(self, records: Iterable[ErasureRecord]) -> list[ErasureRecord]:
+        return [record for record in records if record.name not in self._outcome.failed]
+
+    def _unhindered_cases(self, cases: Iterable[Case]) -> list[Case]:
+        return [case for case in cases if case.record.name not in self._outcome.failed]
+
+    def _note(self, cases: Iterable[Case], progress: float, stage: str) -> None:
         self._refuse_closing()
-        for case in cases:
-            self.on_progress(case.record.operation, progress, stage)
-
-    def _done(self, future: Future[R]) -> R:
-        """What the writer thread's work gave."""
-        while True:
-            self._refuse_closing()
-            with suppress(TimeoutError):
-                return future.result(WAIT_WORK_S)
-
-    def _await(self, has_come: Callable[[], bool]) -> None:
-        while not has_come():
-            self._refuse_closing()
-            time.sleep(WAIT_SLICE_S)
+        self.on_progress([case.record.operation for case in cases], progress, stage)
 
     def _refuse_closing(self) -> None:
         if self.is_closing():
@@ -404,78 +310,8 @@ class ErasureRun:
             )
 
 
-def _case(record: ErasureRecord) -> _Case:
-    work = work_of(record)
-    erased = Erased(
-        record.gallery_number,
-        work.identity_number,
-        work.identity_id,
-        dict(work.create_times_us),
-        set(record.ordinals),
-        set(work.face_ids),
-        set(work.texts),
-        record.journal_entry_count,
-        record.request_count,
-        set(record.ordinals) if record.restore_time_us else set(),
-    )
-    return _Case(record, work, erased)
-
-
-def _wanted(work: ErasureWork) -> set[bytes]:
-    """Everything that is to be found nowhere."""
-    return {work.identity_id.encode(), *work.texts, *work.vector_parts} - {b""}
-
-
-def _is_of(texts: set[bytes], database: Database, key: bytes) -> bool:
-    return _text_in(database, key) in texts
-
-
-def _text_in(database: Database, key: bytes) -> bytes:
-    """What a key of one of TEXT_KEYED says of somebody."""
-    match database:
-        case Database.FACE_DIGESTS:
-            return keys.decode_digest_key(key)[2]
-        case Database.IDENTITY_LABEL_INDEX | Database.FACE_LABEL_INDEX:
-            return keys.decode_label(key[: -keys.NUMBER_BYTES])[2].encode()
-        case _:
-            return key[keys.GALLERY_BYTES :]
-
-
-def _kept(records: RecordReader, gallery_number: int) -> npt.NDArray[np.int64]:
-    """The rows, ascending, that have a face's record, whole or damaged."""
-    found = records.reading.keys(Database.FACES, keys.encode_gallery(gallery_number))
-    return np.fromiter((keys.decode_numbered(key)[1] for key in found), dtype=np.int64)
-
-
-def _dead(rows: GalleryRows, ordinals: npt.NDArray[np.int64], kept: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
-    """Those of the rows, ascending, that no face has: not live, and none of `kept`."""
-    ordinals = ordinals[ordinals < rows.row_count]
-    is_dead = (rows.live[ordinals >> 3] >> (ordinals & 7).astype(np.uint8)) & 1 == 0
-    dead: npt.NDArray[np.int64] = ordinals[is_dead & ~np.isin(ordinals, kept)]
-    return dead
-
-
-def _parts(rows: GalleryRows, ordinals: npt.NDArray[np.int64]) -> Iterator[bytes]:
-    """What to search for of each row: parts of it as stored, but for those that could be anybody's."""
-    for start in range(0, ordinals.size, _CHUNK_ROWS):
-        raw = rows.vectors[ordinals[start : start + _CHUNK_ROWS]]
-        for row in raw.reshape(raw.shape[0], -1).view(np.uint8):
-            for first in {0, row.size // 2, max(0, row.size - _PART_BYTES)}:
-                part = row[first : first + _PART_BYTES].tobytes()
-                if len(set(part)) >= _PART_VALUES_MIN:
-                    yield part
-
-
-def _overwrite(rows: GalleryRows, ordinals: npt.NDArray[np.int64]) -> None:
-    """Overwrite rows of the vector file, ascending, durably. Raises OSError."""
-    location = rows.location
-    row_bytes = rows.vectors.dtype.itemsize * location.dimension
-    descriptor = os.open(location.path, os.O_RDWR)
-    try:
-        for start in range(0, ordinals.size, _CHUNK_ROWS):
-            chunk = ordinals[start : start + _CHUNK_ROWS]
-            for ordinal in chunk[rows.vectors[chunk].any(axis=1)].tolist():
-                write_zeros(descriptor, location.offset + ordinal * row_bytes, row_bytes)
-        os.fdatasync(descriptor)
-    finally:
-        os.close(descriptor)
+def _by_gallery(cases: Iterable[Case]) -> dict[int, list[Case]]:
+    found: dict[int, list[Case]] = {}
+    for case in cases:
+        found.setdefault(case.erased.gallery_number, []).append(case)
+    return found

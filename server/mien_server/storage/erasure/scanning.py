@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy.lib.stride_tricks import sliding_window_view
 
-__all__ = ["PATTERN_BYTES_MIN", "Hit", "Scan", "is_telling", "scan_folder"]
+__all__ = ["PATTERN_BYTES_MIN", "Finder", "Hit", "Scan", "is_telling", "scan_folder"]
 
 Bytes: TypeAlias = npt.NDArray[np.uint8]
 
@@ -62,19 +62,34 @@ def is_telling(pattern: bytes) -> bool:
     return len(pattern) >= PATTERN_BYTES_MIN and len(set(pattern)) >= PATTERN_VALUES_MIN
 
 
-def scan_folder(root: Path, patterns: Iterable[bytes]) -> Scan:
-    """Search every file under `root`. Files that go meanwhile are passed over.
+class Finder:
+    """Finds any of many byte strings at once.
 
     Args:
         patterns: each of PATTERN_BYTES_MIN bytes or more.
+    """
+
+    def __init__(self, patterns: Iterable[bytes]) -> None:
+        distinct = set(patterns)
+        long = {one for one in distinct if len(one) >= _LONG_BYTES_MIN}
+        self._tables = [_Words(chosen, size) for size, chosen in ((8, long), (4, distinct - long)) if chosen]
+        self.longest = max(map(len, distinct), default=0)
+
+    def places(self, block: bytes) -> Iterator[tuple[int, bytes]]:
+        """Where in a block they stand, and which, in no order."""
+        for table in self._tables:
+            yield from table.places(block)
+
+
+def scan_folder(root: Path, finder: Finder, check: Callable[[], None]) -> Scan:
+    """Search every file under `root`. Files that go meanwhile are passed over.
+
+    Args:
+        check: called between blocks; what it raises ends the search.
 
     Raises:
         OSError: a file cannot be read.
     """
-    distinct = set(patterns)
-    long = {one for one in distinct if len(one) >= _LONG_BYTES_MIN}
-    tables = [_Words(chosen, size) for size, chosen in ((8, long), (4, distinct - long)) if chosen]
-    overlap = max(map(len, distinct), default=0)
     scan = Scan()
     for folder, _, names in os.walk(root):
         for name in sorted(names):
@@ -83,8 +98,9 @@ def scan_folder(root: Path, patterns: Iterable[bytes]) -> Scan:
             try:
                 with path.open("rb", buffering=0) as opened:
                     scan.byte_count += os.fstat(opened.fileno()).st_size
-                    for offset, block in _blocks(opened, overlap):
-                        for place, pattern in (found for table in tables for found in table.places(block)):
+                    for offset, block in _blocks(opened, finder.longest):
+                        check()
+                        for place, pattern in finder.places(block):
                             counts[pattern] += 1
                             if counts[pattern] <= HITS_PER_FILE_MAX:
                                 scan.hits.append(Hit(path, offset + place, pattern))
@@ -116,20 +132,30 @@ class _Words:
         self._type = np.dtype(f"<u{word_bytes}")
         self._bits = 8 * word_bytes
         self._multiplier = self._type.type(_MULTIPLIER[word_bytes])
-        # Of each word, where it stands in patterns of which length, and how these end.
-        places: dict[int, dict[tuple[int, int], set[int]]] = {}
-        self._patterns: dict[tuple[int, int, int, int], list[bytes]] = {}
-        for pattern in patterns:
-            end = int.from_bytes(pattern[-word_bytes:], "little")
-            for phase in range(word_bytes):
-                word = int.from_bytes(pattern[phase : phase + word_bytes], "little")
-                places.setdefault(word, {}).setdefault((phase, len(pattern)), set()).add(end)
-                self._patterns.setdefault((word, phase, len(pattern), end), []).append(pattern)
-        self._places = {
-            word: {place: np.array(sorted(ends), dtype=self._type) for place, ends in found.items()}
-            for word, found in places.items()
-        }
-        self._words = np.array(sorted(self._places), dtype=self._type)
+        self._patterns = list(patterns)
+        lengths = np.array(list(map(len, self._patterns)), dtype=np.int64)
+        ends = np.frombuffer(b"".join([pattern[-word_bytes:] for pattern in self._patterns]), dtype=self._type)
+        head_bytes = 2 * word_bytes - 1
+        heads = np.frombuffer(b"".join([pattern[:head_bytes] for pattern in self._patterns]), dtype=np.uint8)
+        heads = heads.reshape(-1, head_bytes)
+        # A row for each word of each pattern: the word, where it stands, the pattern's length, its end, its number.
+        words = np.concatenate(
+            [np.ascontiguousarray(heads[:, phase : phase + word_bytes]).view(self._type) for phase in range(word_bytes)]
+        )[:, 0]
+        phases = np.repeat(np.arange(word_bytes), lengths.size)
+        lengths, ends = np.tile(lengths, word_bytes), np.tile(ends, word_bytes)
+        order = np.lexsort((ends, lengths, phases, words))
+        words, self._phases, self._lengths, self._ends = words[order], phases[order], lengths[order], ends[order]
+        self._numbers = (np.arange(order.size) % len(self._patterns))[order]
+        # Groups of rows that differ in the end alone, and the groups of each word.
+        is_word = np.diff(words) != 0
+        is_group = is_word | (np.diff(self._phases) != 0) | (np.diff(self._lengths) != 0)
+        group_starts = np.flatnonzero(np.concatenate([[True], is_group]))
+        self._group_stops = [*group_starts[1:].tolist(), order.size]
+        self._group_starts = group_starts.tolist()
+        word_starts = np.flatnonzero(np.concatenate([[True], is_word]))
+        self._first_groups = [*np.searchsorted(group_starts, word_starts).tolist(), len(self._group_starts)]
+        self._words: npt.NDArray[np.unsignedinteger] = words[word_starts]
         table_bits = max(_TABLE_BITS_MIN, self._words.size.bit_length() + _TABLE_LOAD_BITS)
         self._shift = self._type.type(self._bits - min(table_bits, self._bits - 1))
         self._table = np.zeros(1 << (self._bits - int(self._shift)), dtype=np.bool_)
@@ -149,15 +175,20 @@ class _Words:
         distinct = np.flatnonzero(counts)
         parts = np.split(candidates[order], np.cumsum(counts[distinct])[:-1])
         # A word may be in many patterns and records: those that end otherwise are passed over together.
-        for word, indexes in zip(self._words[distinct].tolist(), parts, strict=True):
-            for (phase, length), ends in self._places[word].items():
+        for number, indexes in zip(distinct.tolist(), parts, strict=True):
+            for group in range(self._first_groups[number], self._first_groups[number + 1]):
+                start, stop = self._group_starts[group], self._group_stops[group]
+                phase, length, ends = int(self._phases[start]), int(self._lengths[start]), self._ends[start:stop]
                 firsts = indexes * size - phase
                 firsts = firsts[(firsts >= 0) & (firsts <= len(block) - length)]
                 tails = windows[firsts + (length - size)].view(self._type)[:, 0]
                 nearest = np.minimum(np.searchsorted(ends, tails), ends.size - 1)
                 is_likely = ends[nearest] == tails
-                for first, end in zip(firsts[is_likely].tolist(), tails[is_likely].tolist(), strict=True):
-                    for pattern in self._patterns[word, phase, length, end]:
+                for first, place in zip(firsts[is_likely].tolist(), nearest[is_likely].tolist(), strict=True):
+                    for row in range(start + place, stop):
+                        if self._ends[row] != ends[place]:
+                            break
+                        pattern = self._patterns[self._numbers[row]]
                         if block.startswith(pattern, first):
                             yield first, pattern
 

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
-from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord
+from mien_server.errors import CorruptStore
+from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord, JournalEntry
+from mien_server.storage.databases import Database, stored_value
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_sealed
+from mien_server.storage.erasure.people import ById, Erased
 from mien_server.storage.erasure.proof import prove
+from mien_server.storage.erasure.reading import raw_records
+from mien_server.storage.erasure.redaction import EntryRedactor
 from mien_server.storage.erasure.scanning import is_telling
 from mien_server.storage.store import Store
+from mien_server.storage.values import decode_message
 from mien_server.storage.views import StoreView
 
 __all__ = ["ReceiptCheck", "check_receipt"]
 
 _CHUNK_ROWS = 4096
+_SHOWN_MAX = 10
 
 
 class ReceiptCheck(NamedTuple):
@@ -27,8 +34,13 @@ class ReceiptCheck(NamedTuple):
     detail: str
 
 
-def check_receipt(store: Store, receipt: ErasureReceiptRecord, identity_id: str) -> list[ReceiptCheck]:
+def check_receipt(
+    store: Store, receipt: ErasureReceiptRecord, identity_id: str, check: Callable[[], None] = lambda: None
+) -> list[ReceiptCheck]:
     """Check a receipt against the store as it is; with the identity's id, that it is theirs, and that they are gone.
+
+    Args:
+        check: called between blocks of what is read; what it raises ends the work.
 
     Raises:
         OSError: a file cannot be read.
@@ -49,7 +61,10 @@ def check_receipt(store: Store, receipt: ErasureReceiptRecord, identity_id: str)
         said = "the receipt is about this identity" if is_theirs else "the receipt is about somebody else"
         checks.append(ReceiptCheck("identity", is_theirs, said))
         checks.append(_check_absence(view, receipt, identity_id))
-    checks += _search(store, identity_id)
+    # Of somebody else's id the store's record does not say whose it is: there may be such a person.
+    people = [_erased(record, identity_id)] if is_theirs and record is not None and record.identity_number else []
+    checks.append(_check_journal(store, people, check))
+    checks += _search(store, identity_id, people, check)
     return checks
 
 
@@ -64,6 +79,11 @@ def _check_record(record: ErasureRecord | None, receipt: ErasureReceiptRecord) -
     if receipt != record.receipt:
         said += "; it was restored to a time before since, and what came back was erased"
     return ReceiptCheck("record", passed=True, detail=said)
+
+
+def _erased(record: ErasureRecord, identity_id: str) -> Erased:
+    """Whom a record is about, as far as it says so when the erasure is done."""
+    return Erased(record.gallery_number, record.identity_number, identity_id, ordinals=set(record.ordinals))
 
 
 def _check_vectors(view: StoreView, record: ErasureRecord) -> ReceiptCheck:
@@ -90,14 +110,44 @@ def _check_absence(view: StoreView, receipt: ErasureReceiptRecord, identity_id: 
     return ReceiptCheck("absence", is_new, said)
 
 
-def _search(store: Store, identity_id: str) -> Iterator[ReceiptCheck]:
+def _check_journal(store: Store, people: Sequence[Erased], check: Callable[[], None]) -> ReceiptCheck:
+    """Whether an erasure would find anything of theirs to take out of the journal, by their numbers and rows."""
+    if not people:
+        said = "not looked for: the store does not know by which number the journal knew them"
+        return ReceiptCheck("journal", passed=True, detail=said)
+    by_id = ById(people)
+    left, damaged_count = [], 0
+    for key, raw in raw_records(store, Database.JOURNAL):
+        check()
+        try:
+            entry = decode_message(JournalEntry, stored_value(Database.JOURNAL, key, raw), Database.JOURNAL, key)
+            by_id.take_numbers(entry)
+            # What is changed here is a copy.
+            if EntryRedactor(people).redact(entry):
+                left.append(str(entry.revision))
+        except CorruptStore:
+            damaged_count += 1
+    said = f"entries of revisions {', '.join(left[:_SHOWN_MAX])} hold something of theirs" if left else "it holds none"
+    if damaged_count:
+        # An erasure removes those that are damaged.
+        said += f"; {damaged_count} entries were damaged since, and held nothing of theirs before"
+    return ReceiptCheck("journal", not left, said)
+
+
+def _search(
+    store: Store, identity_id: str, people: Sequence[Erased], check: Callable[[], None]
+) -> Iterator[ReceiptCheck]:
     raw = identity_id.encode()
     if not is_telling(raw):
         return
-    (scan,), places = prove(store, [{raw}])
+    (proof,) = prove(store, [{raw}], people, check)
+    scan = proof.scan
     searched = f"searched {scan.byte_count} bytes in {scan.file_count} files for the id"
-    if places:
-        yield ReceiptCheck("search", passed=False, detail=f"{searched}: it stands in {', '.join(places)}")
+    if proof.places:
+        yield ReceiptCheck("search", passed=False, detail=f"{searched}: it stands in {', '.join(proof.places)}")
+    elif scan.shared_count and not people:
+        said = f"{searched}: it stands in what the store holds of others, or in the journal, of whom is not known"
+        yield ReceiptCheck("search", passed=True, detail=said)
     elif scan.shared_count:
         yield ReceiptCheck("search", passed=True, detail=f"{searched}: it stands in what the store holds of others")
     else:
