@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from mien_server.engine import Engine, erasures
+from mien_server.engine.translation import erasure_of
 from mien_server.engine.types import ErasureInfo, ErasureStateKind, OperationState
 from mien_server.errors import MienError, NotFound, PreconditionFailed
 from mien_server.storage import Store, check_receipt
@@ -322,10 +323,10 @@ def test_a_receipt_of_an_erasure_that_a_snapshot_holds_half_still_holds(
         create(engine)
         enroll(engine, range(PEOPLE))
         with monkeypatch.context() as patched:
-            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
+            patched.setattr(engine.erasures._eraser, "wake", lambda *_, **__: None)
             operation, _ = engine.erasures.erase(GALLERY, identity_id(PERSON))
         name = snapshot(engine)
-        engine.erasures._eraser.wake()
+        engine.erasures._eraser.wake(erasure_of(operation.name), GALLERY)
         erasure = engine.operations.wait(operation.name, WAIT_S, NEVER).erasure
     assert erasure is not None
     assert restored(place, name, store_path).erased_again == ()
@@ -404,7 +405,7 @@ def test_a_person_whose_deletion_a_snapshot_holds_half_is_not_found(
         create(engine)
         enroll(engine, range(PEOPLE))
         with monkeypatch.context() as patched:
-            patched.setattr(engine.erasures._eraser, "wake", lambda **_: None)
+            patched.setattr(engine.erasures._eraser, "wake", lambda *_, **__: None)
             patched.setattr(erasures.Erasures, "_delete_rest", lambda *_: 0)
             engine.erasures.erase(GALLERY, identity_id(PERSON))
         name = snapshot(engine)

@@ -316,8 +316,9 @@ class _ErasingAgain:
         """The record of an erasure that is done and of which nothing is there: its receipts are kept."""
         record = ErasureRecord()
         record.CopyFrom(case.record)
-        # Later rows and revisions of this store are others.
+        # Later rows, numbers and revisions of this store are others.
         record.ordinals[:] = case.rows
+        record.identity_number = 0
         record.revision = min(record.revision, self._revision)
         return record
 
