@@ -13,6 +13,7 @@ from mien_server.errors import InvalidArgument, NotFound
 from mien_server.records.policies import Duplicates
 from mien_server.records.store_pb2 import GalleryRecord, OperationRecord
 from mien_server.storage import (
+    DeleteFaces,
     DeleteIdentity,
     EraseFaces,
     MoveFaces,
@@ -195,6 +196,23 @@ def test_a_move_meets_neither_face_nor_receiver_that_expired(store: Store, clock
         made = view.gallery(PEOPLE).identity("ann")
         assert made is not None
         assert (dict(made.labels), made.face_count, made.expire_time_us) == ({}, 1, 0)
+
+
+@pytest.mark.parametrize("is_moved", [False, True])
+def test_whoever_has_nothing_left_but_what_expired_is_emptied(
+    store: Store, clock: FakeClock, *, is_moved: bool
+) -> None:
+    """The last face that could be seen goes: the identity goes with it, though its expired faces wait for the sweep."""
+    count = EXPIRED_FACES_MAX + 2
+    gallery = create(store)
+    late = [("ann", f"late-{face}", face) for face in range(count)]
+    enroll_until(store, gallery, [*late, ("ann", "a", count), ("bob", "b", 5000)], *[NOW_US + 1] * count, 0, 0)
+    clock.now_us += 1
+    if is_moved:
+        store.write(MoveFaces(PEOPLE, ["a"], "bob", delete_emptied_identities=True))
+    else:
+        store.write(DeleteFaces(PEOPLE, ["a"], delete_emptied_identities=True))
+    assert shown(store) == (["bob"], ["a", "b"] if is_moved else ["b"])
 
 
 def test_somebody_of_many_faces_who_expired_goes_in_several_commits(store: Store, clock: FakeClock) -> None:

@@ -40,7 +40,7 @@ class DeleteFaces(Command[DeletedFacesResult]):
 
     def expired(self, planning: Planning) -> Changes | None:
         """What goes before; see `Command.expired`."""
-        return expired_among(planning, self.gallery, face_ids=self.face_ids)
+        return expired_among(planning, self.gallery, face_ids=self.face_ids, empties_owners=True)
 
     def plan(self, planning: Planning) -> Plan[DeletedFacesResult]:
         """Decide what to write; see `Command.plan`."""

@@ -7,6 +7,7 @@ never rests on what nobody can see.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 
 import numpy as np
 
@@ -30,6 +31,8 @@ def expired_among(
     identity_ids: Sequence[str] = (),
     face_ids: Sequence[str] = (),
     digests: Iterable[bytes] = (),
+    *,
+    empties_owners: bool = False,
 ) -> Changes | None:
     """Deletes those of the identities, with their faces, and of the faces that have expired; None when none has.
 
@@ -38,6 +41,8 @@ def expired_among(
     Args:
         digests: none, or one for each of `identity_ids`: faces of that identity with that digest are named too, the
             first of several at a time.
+        empties_owners: the command takes the faces away and tells whom that leaves without any: of their owners other
+            faces that have expired are named too, no more than EXPIRED_FACES_MAX at a time.
     """
     records, now_us = planning.records, planning.now_us
     number = records.gallery_number(gallery)
@@ -53,9 +58,22 @@ def expired_among(
     ]
     ordinals.update(records.digest_ordinals(digest_keys).values())
     work = GalleryWork(planning, gallery)
+    if empties_owners and ordinals:
+        owners = {face.identity_number for face in work.faces_to_delete(sorted(ordinals))}
+        ordinals |= _due_faces_of(records, number, owners, now_us)
     face_count = work.remove_expired_faces(sorted(ordinals), now_us)
     work.remove_with_faces(gone, EXPIRED_FACES_MAX)
     return work.finish() if face_count or gone else None
+
+
+def _due_faces_of(records: RecordReader, gallery_number: int, owners: Iterable[int], now_us: int) -> set[int]:
+    """Faces of these identities that have expired by themselves."""
+    due: set[int] = set()
+    for entries in due_entries(records.reading, gallery_number, 0, now_us):
+        is_due_face = (entries["time_us"] <= now_us) & (entries["kind"] == keys.EXPIRY_FACE)
+        due.update(entries["number"][is_due_face].tolist())
+    theirs = (ordinal for owner in owners for ordinal in records.faces_of(gallery_number, owner).tolist())
+    return set(islice((ordinal for ordinal in theirs if ordinal in due), EXPIRED_FACES_MAX))
 
 
 def counts_left(records: RecordReader, gallery_number: int, now_us: int) -> GalleryCounts:

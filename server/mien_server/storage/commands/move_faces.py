@@ -39,7 +39,13 @@ class MoveFaces(Command[MovedFacesResult]):
 
     def expired(self, planning: Planning) -> Changes | None:
         """What goes before; see `Command.expired`."""
-        return expired_among(planning, self.gallery, identity_ids=[self.target_identity_id], face_ids=self.face_ids)
+        return expired_among(
+            planning,
+            self.gallery,
+            identity_ids=[self.target_identity_id],
+            face_ids=self.face_ids,
+            empties_owners=True,
+        )
 
     def plan(self, planning: Planning) -> Plan[MovedFacesResult]:
         """Decide what to write; see `Command.plan`."""
