@@ -129,6 +129,16 @@ def test_in_a_narrow_cone_rows_are_stretched_and_probes_shrunk(tmp_path: Path) -
     np.testing.assert_array_equal(again.projected(probes, 1), projection.of_probes(probes, 1))
 
 
+def test_a_narrow_cone_of_few_directions_is_projected_on_more() -> None:
+    """Along some directions rows hold nothing: products are what they were, and nothing is infinite."""
+    generator = np.random.default_rng(1)
+    rows = generator.standard_normal((500, 20)) @ generator.standard_normal((20, 128)) * 0.1 + 1.0
+    rows = (rows / np.linalg.norm(rows, axis=1, keepdims=True)).astype(np.float32)
+    projection = Projection.leading(rows, 96, 1)
+    products = projection.of_probes(rows[:9], 1) @ projection.of_rows(rows, 1).T
+    np.testing.assert_allclose(products, rows[:9] @ rows.T, atol=1e-4)
+
+
 def test_a_projection_keeps_what_rows_have_most_of(vectors: Float32Array) -> None:
     """Lengths and products along the leading directions are kept, and spread over what is left of the vector."""
     whole, half = (Projection.leading(vectors, count, 1) for count in (DIMENSION, DIMENSION // 2))

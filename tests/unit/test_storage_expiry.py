@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mien_server.errors import InvalidArgument, NotFound
+from mien_server.errors import CorruptStore, InvalidArgument, NotFound
 from mien_server.records.policies import Duplicates
 from mien_server.records.store_pb2 import GalleryRecord, OperationRecord
 from mien_server.storage import (
+    Committed,
     DeleteFaces,
     DeleteIdentity,
     EraseFaces,
@@ -21,6 +22,7 @@ from mien_server.storage import (
     RemoveExpired,
     Store,
     StoreOptions,
+    keys,
 )
 from mien_server.storage import expiry as expiry_module
 from mien_server.storage.backup import RestoreRequest, open_place, restore
@@ -328,3 +330,28 @@ def test_an_erasure_leaves_others_who_wait_for_the_sweep_whole(store_path: Path,
             rows_left = view.gallery(PEOPLE).rows.vectors
             assert np.array_equal(rows_left[0], vector(0))
             assert not rows_left[1:].any()
+
+
+def test_a_changed_key_of_expiry_deletes_nobody_who_is_to_stay(store_path: Path, clock: FakeClock) -> None:
+    """Keys have no checksum: the sweep asks the person's own record, deletes the rest, and says what contradicts."""
+    with open_at(store_path, clock) as store:
+        gallery = create(store)
+        enroll_until(store, gallery, [("ann", "a", 0), ("bob", "b", 1), ("carol", "c", 2)], 0, 0, 0)
+        for identity_id, time_us in (("ann", NOW_US + 2), ("bob", NOW_US + 1)):
+            store.write(PutIdentity(PEOPLE, identity_id, expire_time_us=time_us))
+        with store._opened.environment.begin(write=True) as transaction:
+            handle = store._opened.handles[Database.EXPIRY]
+            (bobs,) = keys.encode_expiry_many(gallery.number, [NOW_US + 1], keys.EXPIRY_IDENTITY, [2])
+            (carols,) = keys.encode_expiry_many(gallery.number, [NOW_US + 1], keys.EXPIRY_IDENTITY, [3])
+            assert transaction.delete(bobs, db=handle)
+            transaction.put(carols, b"", db=handle)
+    clock.now_us += 3
+    with open_at(store_path, clock) as store:
+        written = store.write(RemoveExpired(PEOPLE, 100))
+        assert isinstance(written, Committed)
+        assert (written.result.identity_count, written.result.is_more_due) == (1, True)
+        with pytest.raises(CorruptStore) as refusal:
+            store.write(RemoveExpired(PEOPLE, 100))
+        assert refusal.value.reason == "RECORDS_DISAGREE"
+        with store.view(shows_expired=True) as view:
+            assert [one for one, _ in view.gallery(PEOPLE).identities()] == ["bob", "carol"]

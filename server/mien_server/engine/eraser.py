@@ -131,9 +131,10 @@ class Eraser:
             self._under_way = frozenset(names)
             begun_s = time.monotonic()
             try:
-                with suppress(CorruptStore):
-                    self._keep_operations(names)
-                    self._log.adopt_kept(map(operation_of, names))
+                for name in names:
+                    with suppress(CorruptStore):
+                        self._keep_operation(name)
+                        self._log.adopt_kept([operation_of(name)])
                 outcome = self._run.run(names)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are tried
                 if self._is_closing:
@@ -175,22 +176,22 @@ class Eraser:
         shown = names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
         logger.warning("erasure %s failed and is tried again: %s", shown, trouble, exc_info=is_defect and error)
 
-    def _keep_operations(self, names: Sequence[str]) -> None:
-        """Have an operation report each erasure: a restore that carries one over makes none."""
+    def _keep_operation(self, name: str) -> None:
+        """Have an operation report an erasure: a restore that carries one over makes none."""
         with self._store.view() as view:
-            records = [view.erasure(name) for name in names]
-            silent = [one for one in records if one is not None and view.operation(one.operation) is None]
-        for one in silent:
-            operation = OperationRecord(
-                name=one.operation,
-                kind=OperationKind.ERASE,
-                gallery_number=one.gallery_number,
-                gallery_name=one.gallery_name,
-                state=OperationState.PENDING,
-                stage="waiting",
-                create_time_us=now_us(),
-            )
-            self._store.write(PutOperation(record=operation), is_internal=True)
+            record = view.erasure(name)
+            if record is None or view.operation(record.operation) is not None:
+                return
+        operation = OperationRecord(
+            name=record.operation,
+            kind=OperationKind.ERASE,
+            gallery_number=record.gallery_number,
+            gallery_name=record.gallery_name,
+            state=OperationState.PENDING,
+            stage="waiting",
+            create_time_us=now_us(),
+        )
+        self._store.write(PutOperation(record=operation), is_internal=True)
 
     def _finish_done(self) -> None:
         """End the operations of erasures that are done, also of those whose end a crash has cut off."""

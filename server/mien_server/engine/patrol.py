@@ -149,8 +149,10 @@ class Patrol:
         Raises:
             MienError: the store could not be read.
         """
-        with self._store.view() as view:
-            self._take(view.missing_files(), self._known)
+        # What finds no place in the list would be counted with every look.
+        if len(self._known.listed) < LISTED_MAX:
+            with self._store.view() as view:
+                self._take(view.missing_files(), self._known)
         revision = self._store.revision
         if revision == self._looked_at_revision:
             return

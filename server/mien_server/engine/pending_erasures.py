@@ -66,7 +66,8 @@ class PendingErasures:
         with self._lock:
             due = sorted(
                 (entry for entry in self._entries.values() if entry.due_s <= now_s),
-                key=lambda entry: (entry.due_s, entry.name),
+                # Those that failed may fail again: what is new does not wait for them.
+                key=lambda entry: (bool(entry.trouble), entry.due_s, entry.name),
             )
             chosen: list[str] = []
             room = BATCH_MAX
@@ -99,6 +100,8 @@ class PendingErasures:
                     continue
                 failures_before = 0 if is_waiting else min(entry.failure_count, 10)
                 entry.due_s = now_s + min(RETRY_AFTER_S * 2.0**failures_before, RETRY_AFTER_S_MAX)
+                # What was halved for a cause that has passed goes together again.
+                entry.batch_max = min(2 * entry.batch_max, BATCH_MAX)
                 entry.failure_count += not is_waiting
 
     def remove(self, names: Iterable[str], looked_s: float) -> None:

@@ -35,6 +35,8 @@ NARROW_SHARE = 0.25
 """Of the squared length of rows, that lies along one direction in a narrow cone."""
 STRETCH_POWER = 0.25
 """Along a direction rows are stretched by half this power of what they hold along it."""
+HELD_MIN = 1e-6
+"""Of what they hold along the first direction: rows are stretched along no other as if they held less."""
 TURN_TOLERANCE = 1e-4
 
 
@@ -104,7 +106,9 @@ class Projection:
         lengths, directions = np.linalg.eigh(moments)
         leading = directions[:, -count:]
         if lengths[-1] > NARROW_SHARE * lengths.sum():
-            leading = leading * (lengths[-count:] / lengths[-1]) ** (STRETCH_POWER / 2)
+            # Along some directions rows may hold nothing at all, or by rounding less.
+            held = np.maximum(lengths[-count:] / lengths[-1], HELD_MIN)
+            leading = leading * held ** (STRETCH_POWER / 2)
         turn, _ = np.linalg.qr(np.random.default_rng(seed).standard_normal((count, count)))
         return cls((leading @ turn).T.astype(np.float32))
 

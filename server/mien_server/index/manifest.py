@@ -292,7 +292,7 @@ def older_manifest(folder: Path) -> OlderManifest | None:
             FileDigest(str(one["name"]), int(one["size_bytes"]), str(one["sha256"])) for one in fields["files"]
         )
         return OlderManifest(version, str(fields["store_id"]), int(fields["gallery_number"]), files)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise GenerationRefused(
             f"{path} is no manifest of version {version} ({error!r}); the generation is built anew"
         ) from error

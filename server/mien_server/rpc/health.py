@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 import grpc
 from grpc_health.v1 import health, health_pb2
 
+from mien_server.errors import Overloaded
 from mien_server.rpc.clients import Client
 from mien_server.rpc.errors import as_mien_error
 from mien_server.rpc.handlers import Method, add_handlers, arrived, client_behind, end_with, refuse_overflow
@@ -28,6 +29,9 @@ ELEMENTS_MAX = 100
 """Entries of a request that is parsed; one that was sent right has a single text."""
 TAKEN_WITHIN_S = 10.0
 """In which a watcher must take an answer, which is of a few bytes."""
+
+WATCHERS_OF_HOST_MAX, WATCHERS_MAX = 256, 2048
+"""Each takes some 20 KB for as long as it is open, and no thread."""
 
 Status: TypeAlias = "health_pb2.HealthCheckResponse.ServingStatus"
 NOT_SERVING, SERVICE_UNKNOWN = (
@@ -97,9 +101,21 @@ class Health:
 
     def _watch(self, bodies: Iterator[bytes], context: grpc.ServicerContext, send: Callable[[bytes], None]) -> None:
         service = self._service(WATCH, bodies, context)
-        watcher = _Watcher(self, service, _sending(send, client_behind(context), context, self._patience))
+        client = client_behind(context)
+        watcher = _Watcher(self, service, _sending(send, client, context, self._patience), client.host)
         with self._lock:
-            self._watchers.add(watcher)
+            theirs = sum(one.host == client.host for one in self._watchers)
+            is_full = theirs >= WATCHERS_OF_HOST_MAX or len(self._watchers) >= WATCHERS_MAX
+            if not is_full:
+                self._watchers.add(watcher)
+        if is_full:
+            refusal = Overloaded(
+                f"{theirs} Watches of {client.host} are open, the most are {WATCHERS_OF_HOST_MAX} of a host and "
+                f"{WATCHERS_MAX} of all; close one, or call Check",
+                reason="TOO_MANY_STREAMS",
+                metadata={"maximum": str(WATCHERS_OF_HOST_MAX)},
+            )
+            end_with(refusal, WATCH.full_name, time.monotonic(), context)
 
         def forget() -> None:
             with self._lock:
@@ -125,7 +141,8 @@ class Health:
 class _Watcher:
     """One Watch: it is told of each state that it has not been told of last."""
 
-    def __init__(self, health_of: Health, service: str, send: Callable[[bytes], None]) -> None:
+    def __init__(self, health_of: Health, service: str, send: Callable[[bytes], None], host: str) -> None:
+        self.host = host
         self._health = health_of
         self._service = service
         self._send = send

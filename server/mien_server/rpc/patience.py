@@ -157,7 +157,11 @@ class Patience:
 
     def has_room(self, client: Client) -> bool:
         """Whether another message of this caller may be read."""
-        return self._request_bytes_all < self._limits.request_bytes_max or client not in self._request_bytes
+        return not self.is_full() or client not in self._request_bytes
+
+    def is_full(self) -> bool:
+        """Whether as much is being worked on as may be."""
+        return self._request_bytes_all >= self._limits.request_bytes_max
 
     def hold(self, client: Client, byte_count: int) -> None:
         """Count a message of at least one byte that has arrived; `release` must follow."""

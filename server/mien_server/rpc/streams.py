@@ -22,7 +22,7 @@ from google.protobuf.message import Message
 from google.rpc import status_pb2
 
 from mien_server.errors import Cancelled, DeadlineExceeded, InvalidArgument, Unavailable
-from mien_server.rpc.clients import NOBODY, Client
+from mien_server.rpc.clients import Client
 from mien_server.rpc.errors import as_mien_error, status_of
 from mien_server.rpc.gate import Call
 from mien_server.rpc.patience import Patience
@@ -249,7 +249,7 @@ class AnswersInOrder:
         """Whether another request may be read. One at a time always may, so that every stream goes on."""
         if not self._held_count or self._peer is None:
             return self._has_own_room()
-        return self._has_own_room() and self._peer.patience.has_room(NOBODY)
+        return self._has_own_room() and not self._peer.patience.is_full()
 
     def _take(self, body_bytes: int) -> bool:
         with self._changed:

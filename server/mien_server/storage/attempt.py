@@ -176,8 +176,9 @@ class Attempt:
             if draft.has_new_rows:
                 self._vectors.write(draft.file, draft.unwritten)
                 written.append(draft.file)
+        # Those of a gallery that was deleted in the same group have to end too.
+        self._vectors.finish_writes(written)
         if written:
-            self._vectors.finish_writes()
             reached("vectors_written")
             for file in written:
                 self._vectors.sync(file)

@@ -256,11 +256,20 @@ class RecordReader:
     def face_ordinals(self, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
         """The ordinals of those of the faces that are there."""
         longest = keys.GALLERY_BYTES + keys.FACE_ID_BYTES_MAX
-        # Ids that ascend with time, as those do that the server makes, come after all that are there.
-        last = self.reading.last_key(Database.FACE_IDS, keys.encode_gallery(gallery_number)) or b""
+        last = self._last_face_id(gallery_number)
         wanted = {keys.encode_text(gallery_number, face_id): face_id for face_id in face_ids}
-        there = self._there(Database.FACE_IDS, sorted(key for key in wanted if key <= last and len(key) <= longest))
+        likely = (key for key in wanted if len(key) <= longest and (last is None or key <= last))
+        there = self._there(Database.FACE_IDS, sorted(likely))
         return {wanted[key]: _number(Database.FACE_IDS, key, raw) for key, raw in there}
+
+    def _last_face_id(self, gallery_number: int) -> bytes | None:
+        """The last key of `face_ids`: ids that ascend with time, as those do that the server makes, come after it. None
+        where there is none, or it is damaged and may stand for another.
+        """
+        last = self.reading.last_key(Database.FACE_IDS, keys.encode_gallery(gallery_number))
+        with suppress(CorruptStore):
+            return last if last is not None and self.reading.get(Database.FACE_IDS, last) is not None else None
+        return None
 
     def whole_face_ordinals(self, gallery_number: int, face_ids: Iterable[str]) -> dict[str, int]:
         """As `face_ordinals`, without those whose record is damaged, where the rest is served."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 
@@ -26,7 +26,7 @@ class VectorWriter:
         self.unsynced: set[VectorFile] = set()
         """Files whose last sync failed."""
         self._ahead: ThreadPoolExecutor | None = None
-        self._begun: list[Future[None]] = []
+        self._begun: list[tuple[VectorFile, Future[None]]] = []
 
     def extend(self, file: VectorFile, capacity: int) -> None:
         """Make the file long enough for that many rows; never shorter than it is."""
@@ -50,21 +50,28 @@ class VectorWriter:
 
     def write_ahead(self, file: VectorFile, block: AppendedRows) -> None:
         """Begin to write a block in another thread, so that the caller can go on; `finish_writes` says how it went."""
+        descriptor = self._open(file)
         if self._ahead is None:
             self._ahead = ThreadPoolExecutor(1, "mien-vector-writer")
-        self._begun.append(self._ahead.submit(_write_run, self._open(file), file, [block]))
+        try:
+            self._begun.append((file, self._ahead.submit(_write_run, descriptor, file, [block])))
+        except RuntimeError:
+            # No thread is to be had now. What was queued for it must not be written by the next one either.
+            self._ahead.shutdown(cancel_futures=True)
+            self._ahead = None
+            _write_run(descriptor, file, [block])
 
-    def finish_writes(self) -> None:
-        """Wait for what `write_ahead` began. Raises the first OSError, after the last write has ended."""
+    def finish_writes(self, files: Container[VectorFile]) -> None:
+        """Wait for all that `write_ahead` began. Raises the first OSError of one of the files, after the last write."""
         begun, self._begun = self._begun, []
-        wait(begun)
-        for one in begun:
-            one.result()
+        wait([future for _, future in begun])
+        for file, future in begun:
+            if file in files:
+                future.result()
 
     def abandon_writes(self) -> None:
         """Wait for what `write_ahead` began, and forget how it went."""
-        wait(self._begun)
-        self._begun = []
+        self.finish_writes(())
 
     def sync(self, file: VectorFile) -> None:
         """Make the rows durable."""
@@ -98,7 +105,7 @@ class VectorWriter:
 
     def close_path(self, path: Path) -> None:
         """Close one file: it is about to go."""
-        wait(self._begun)
+        wait([future for _, future in self._begun])
         descriptor = self._descriptors.pop(path, None)
         if descriptor is not None:
             os.close(descriptor)

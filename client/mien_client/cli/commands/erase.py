@@ -80,8 +80,17 @@ def _erase(arguments: Arguments, session: Session) -> int:
 def _is_agreed(arguments: Arguments, session: Session) -> bool:
     if not session.output.can_ask:
         raise exits.UsageFailure("erasing cannot be undone, and nobody can be asked here; add --yes if it is meant")
-    # Of somebody who is there: a wrong id is not to be agreed to.
-    found = session.client.get_identity(arguments.gallery, arguments.id)
+    # With name and faces, so that a wrong id is not agreed to.
+    try:
+        found = session.client.get_identity(arguments.gallery, arguments.id)
+    except MienClientError as error:
+        # Whoever has expired, or is damaged, is not shown and can be erased.
+        if error.reason not in ("IDENTITY_NOT_FOUND", "RECORD_DAMAGED"):
+            raise
+        return session.output.is_agreed(
+            f"{arguments.gallery} shows nobody called {arguments.id!r}. Erase whoever has expired or is damaged under "
+            "this id, for good?"
+        )
     named = f" ({found.display_name})" if found.display_name else ""
     faces = counted(found.face_count, "face")
     return session.output.is_agreed(f"Erase {found.id}{named} with {faces} from {arguments.gallery}, for good?")

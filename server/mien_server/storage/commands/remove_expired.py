@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mien_server.errors import CorruptStore
 from mien_server.storage import keys
 from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Command, Plan, Planning
 from mien_server.storage.commands.identities import GalleryWork
-from mien_server.storage.expiry import due_entries
+from mien_server.storage.databases import Database, corrupt
+from mien_server.storage.expiry import due_entries, has_expired
 
 __all__ = ["RemoveExpired", "RemovedExpired"]
 
@@ -34,6 +36,7 @@ class RemoveExpired(Command[RemovedExpired]):
 
     Raises:
         NotFound: GALLERY_NOT_FOUND.
+        CorruptStore: nothing else has expired, and who an entry is about cannot be told, or is to stay.
     """
 
     gallery: str
@@ -52,10 +55,37 @@ class RemoveExpired(Command[RemovedExpired]):
             return Plan(RemovedExpired(0, 0, is_more_due=False), Changes())
         is_more_due = len(faces) + len(people) == self.rows_max
         face_count = work.remove_expired_faces(sorted(faces), planning.now_us)
-        identity_ids = work.identity_ids(people)
+        identity_ids, doubts = self._expired_people(work, people, planning)
+        if doubts and not face_count and not identity_ids:
+            # Nothing else is left to be deleted.
+            raise doubts[0]
         owned_count, identity_count = work.remove_with_faces(identity_ids, self.rows_max - len(faces))
-        is_more_due |= identity_count < len(people)
+        is_more_due |= identity_count < len(identity_ids) or bool(doubts)
         return Plan(RemovedExpired(face_count + owned_count, identity_count, is_more_due), work.finish())
+
+    def _expired_people(
+        self, work: GalleryWork, numbers: list[int], planning: Planning
+    ) -> tuple[list[str], list[CorruptStore]]:
+        """Ids of those who have expired by their own record, and what is to be said of others.
+
+        Keys have no checksum: one that was changed names somebody who is to stay.
+        """
+        found: list[str] = []
+        doubts: list[CorruptStore] = []
+        for number in numbers:
+            try:
+                (identity_id,) = work.identity_ids([number])
+                record = work.identity_to_delete(identity_id)
+            except CorruptStore as damage:
+                doubts.append(damage)
+                continue
+            if record is not None and has_expired(record.expire_time_us, planning.now_us):
+                found.append(identity_id)
+                continue
+            key = keys.encode_numbered(work.number, number)
+            said = "`expiry` says that this identity has expired, and its record does not"
+            doubts.append(corrupt(Database.IDENTITY_IDS, key, said, "RECORDS_DISAGREE"))
+        return found, doubts
 
     def _due(self, planning: Planning, gallery_number: int) -> tuple[list[int], list[int]]:
         """Ordinals and identity numbers that have expired, as many as the bound allows."""

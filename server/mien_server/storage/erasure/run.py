@@ -88,7 +88,11 @@ class ErasureRun:
             if record.state == ErasureState.DELETING:
                 with self._blamed([record]):
                     self._delete_rest(record)
-        cases = [Case.of(record) for record in self._unhindered(pending) if record.state == ErasureState.DELETED]
+        cases = []
+        for record in self._unhindered(pending):
+            if record.state == ErasureState.DELETED:
+                with self._blamed([record]):
+                    cases.append(Case.of(record))
         if cases:
             cases = self._out_of_index(cases)
         first_ordinals = self._out_of_records(cases) if cases else {}
