@@ -226,6 +226,9 @@ from mien_index_tools import verifying
 from mien_index_tools.cli.main import main
 from mien_server.storage.backup import restoring, taking
 
+# Where the tests run in a shell's background it is ignored, and so it would be here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
 def interrupt(step):
     if step in {"restore.copied", "snapshot.records_copied"}:
         os.kill(os.getpid(), signal.SIGINT)
