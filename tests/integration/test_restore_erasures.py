@@ -416,6 +416,59 @@ def test_a_person_whose_deletion_a_snapshot_holds_half_is_not_found(
         assert traces(store_path, patterns(PERSON)) == []
 
 
+@pytest.mark.parametrize("is_ended_by_another", [False, True])
+def test_a_deletion_that_is_half_done_at_the_revision_restored_is_ended(
+    is_ended_by_another: bool, store_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Replayed to between its commits, from a store in which it never went on, or somebody else deleted the person."""
+    monkeypatch.setattr(erase_faces, "ERASED_FACES_MAX", 1)
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(PEOPLE))
+        name = snapshot(engine)
+        with monkeypatch.context() as patched:
+            patched.setattr(engine.erasures._eraser, "wake", lambda *_, **__: None)
+            patched.setattr(erasures.Erasures, "_delete_rest", lambda *_: 0)
+            operation, _ = engine.erasures.erase(GALLERY, identity_id(PERSON))
+        revision = engine.server_info().revision
+        if is_ended_by_another:
+            engine.identities.delete(GALLERY, identity_id(PERSON))
+    made = restored(place, name, store_path, revision)
+    assert [(one.erasure, one.face_count) for one in made.erased_again] == [
+        (erasure_of(operation.name), FACES_EACH - 1)
+    ]
+    assert identity_id(PERSON) not in people(store_path)
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+        assert traces(store_path, patterns(PERSON)) == []
+    store_agrees(store_path)
+
+
+def test_who_was_enrolled_under_the_id_after_an_erasure_elsewhere_stays(
+    store_path: Path, place: Path, tmp_path: Path
+) -> None:
+    """Also at the next restore, for which the erasure is one of the store's own, of a revision that says nothing."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(3))
+        first = snapshot(engine)
+    other = tmp_path / "other"
+    restored(place, first, other)
+    with Engine.open(other, OPTIONS) as engine:
+        enroll(engine, [PERSON])
+        erase(engine, PERSON)
+    with opened(store_path, place) as engine:
+        enroll(engine, [PERSON])
+        second = snapshot(engine)
+        enroll(engine, [NEIGHBOR])
+        third = snapshot(engine)
+    for name in (third, second):
+        made = restored(place, name, store_path, sources=[other] if name == third else [])
+        assert made.erased_again == ()
+        with Engine.open(store_path, OPTIONS) as engine:
+            assert engine.identities.get(GALLERY, identity_id(PERSON))[0].face_count == FACES_EACH
+
+
 def test_who_was_erased_in_another_history_is_told_by_the_time(store_path: Path, place: Path, tmp_path: Path) -> None:
     """A store that was restored and went another way has other rows: its erasures hold for whoever was enrolled before
     them, and nobody else loses a face.

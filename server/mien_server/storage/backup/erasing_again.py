@@ -80,9 +80,12 @@ class _Case:
     rows: list[int] = field(default_factory=list)
     has_traces: bool = False
 
-    def is_before(self, revision: int, time_us: int) -> bool:
-        """Whether what was written then was written before the person was erased."""
-        return revision < self.record.revision if self.is_of_line else time_us <= self.record.create_time_us
+    def is_of(self, identity: IdentityRecord) -> bool:
+        """Whether an identity of the id is the person: whoever was enrolled under it since is not.
+
+        Revisions do not tell: others may have ended the deletion, or nobody has, and a restore brings later ones down.
+        """
+        return identity.create_time_us <= self.record.create_time_us
 
     def take(self, identity_id: str, record: IdentityRecord, *, is_there: bool) -> None:
         """Note who has the id; numbers ascend, and the last one counts."""
@@ -218,8 +221,7 @@ class _ErasingAgain:
             for identity_id, case in found:
                 record = view.records.identity(number, identity_id)
                 assert record is not None
-                is_theirs = case.is_later if case.is_of_line else case.is_before(0, record.create_time_us)
-                if is_theirs:
+                if case.is_of(record):
                     case.take(identity_id, record, is_there=True)
 
     @staticmethod
@@ -227,8 +229,9 @@ class _ErasingAgain:
         for entry in records.journal(0):
             for number, identity_id, raw in _named(entry):
                 for case in wanted[number].of(identity_id) if number in wanted else ():
-                    if case.is_before(entry.revision, entry.time_us):
-                        case.take(identity_id, IdentityRecord.FromString(raw), is_there=False)
+                    record = IdentityRecord.FromString(raw)
+                    if case.is_of(record):
+                        case.take(identity_id, record, is_there=False)
 
     @staticmethod
     def _look_at_rows(view: StoreView, case: _Case) -> None:
