@@ -129,8 +129,7 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
     started_s = time.monotonic()
     manifest = snapshot_named(request.place, request.name)
     require_format(manifest, f"{request.place.uri}/{request.name}")
-    target = request.target.absolute()
-    target = target.resolve() if target.exists() else target
+    target = request.target.absolute().resolve()
     with ExitStack() as opened, _explained(target):
         finish_exchange(target)
         is_store = _is_store(target)
