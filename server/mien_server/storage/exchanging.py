@@ -107,7 +107,7 @@ def finish_exchange(target: Path) -> None:
     Raises:
         OSError: the disk refuses.
     """
-    target = target.resolve()
+    target = Path(os.path.realpath(target))
     for aside, kept in _unfinished(target):
         if not target.exists():
             log.warning("%s: a restore was cut off before it was in place; going on with it from %s", target, kept)
@@ -124,7 +124,7 @@ def require_exchanged(target: Path) -> None:
     Raises:
         PreconditionFailed: RESTORE_UNFINISHED.
     """
-    target = target.resolve()
+    target = Path(os.path.realpath(target))
     if target.exists():
         return
     for aside, kept in _unfinished(target):
