@@ -120,6 +120,25 @@ def test_a_replay_does_not_forget_whom_the_journal_of_the_snapshot_names_no_more
     assert traces(store_path, patterns(PERSON)) == []
 
 
+def test_a_replay_past_the_end_of_the_gallery_of_the_erased_person_leaves_nothing(
+    store_path: Path, place: Path
+) -> None:
+    """The gallery went after them; freed pages and kept answers of the snapshot hold them."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, [PERSON, NEIGHBOR])
+        name = snapshot(engine)
+        erasure = erase(engine, PERSON)
+        engine.galleries.delete(GALLERY, force=True)
+        revision = engine.server_info().revision
+    made = restored(place, name, store_path, revision)
+    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, 0)]
+    assert traces(store_path, patterns(PERSON))
+    with Engine.open(store_path, OPTIONS) as engine:
+        ended(engine)
+    assert traces(store_path, patterns(PERSON)) == []
+
+
 def test_nobody_stands_in_for_who_was_erased_where_no_face_is_left(store_path: Path, place: Path) -> None:
     """A person who is in no snapshot had another's face at the revision restored, which is all that is erased again."""
     with opened(store_path, place) as engine:
