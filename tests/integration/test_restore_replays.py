@@ -140,15 +140,19 @@ def test_a_replay_past_the_end_of_the_gallery_of_the_erased_person_leaves_nothin
 
 
 def test_nobody_stands_in_for_who_was_erased_where_no_face_is_left(store_path: Path, place: Path) -> None:
-    """A person who is in no snapshot had another's face at the revision restored, which is all that is erased again."""
+    """Of two who are in no snapshot one had another's face at the revision restored, which is all that is erased again,
+    and one had none.
+    """
     with opened(store_path, place) as engine:
         create(engine)
         enroll(engine, range(3))
         name = snapshot(engine)
-        enroll(engine, [PERSON])
+        enroll(engine, [PERSON, NEIGHBOR])
         engine.faces.move(GALLERY, [face_id(1, 0)], identity_id(PERSON))
+        engine.faces.delete(GALLERY, [face_id(NEIGHBOR, face) for face in range(FACES_EACH)])
         revision = engine.server_info().revision
         erase(engine, PERSON)
+        erase(engine, NEIGHBOR)
     made = restored(place, name, store_path, revision)
     assert [one.face_count for one in made.erased_again] == [1]
     assert people(store_path) == {identity_id(person) for person in range(3)}

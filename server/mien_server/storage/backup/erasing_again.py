@@ -35,11 +35,10 @@ from mien_server.storage.commands.put_erasure import PutErasures
 from mien_server.storage.commands.snapshots import PutSnapshot
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_pending, work_of
-from mien_server.storage.erasure.redaction import PLACEHOLDER_IDENTITY, is_placeholder_identity
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.reading import RecordReader
+from mien_server.storage.replay import stand_ins
 from mien_server.storage.store import Store
-from mien_server.storage.values import decode_message
 from mien_server.storage.views import StoreView
 
 __all__ = ["ErasedAgain", "erase_again"]
@@ -353,14 +352,14 @@ class _ErasingAgain:
         )
 
     def _delete_stand_ins(self) -> None:
-        """Delete who stands for people that the replayed journal names no more, where no face is left to them."""
+        """Delete who stands for people that the replayed journal names no more, and lost their last face here."""
         if self._revision == self._restored.revision:
             return
         with self._store.view(shows_expired=True) as view:
             found = [
                 DeleteIdentity(gallery.record.name, identity_id)
                 for gallery in view.galleries()
-                for identity_id, identity in _stand_ins(view.records, gallery.number)
+                for identity_id, identity in stand_ins(view.records, gallery.number)
                 if not identity.face_count
             ]
         for command in found:
@@ -410,12 +409,3 @@ def _held(source: KnownErasures, record: ErasureRecord) -> list[HeldSnapshotReco
     if is_pending(record):
         held += [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in source.snapshots]
     return held
-
-
-def _stand_ins(records: RecordReader, gallery_number: int) -> Iterator[tuple[str, IdentityRecord]]:
-    prefix = keys.encode_gallery(gallery_number) + PLACEHOLDER_IDENTITY.encode()
-    for key, raw in records.reading.items(Database.IDENTITIES, prefix):
-        identity_id = keys.decode_text(key)[1]
-        identity = decode_message(IdentityRecord, raw, Database.IDENTITIES, key)
-        if is_placeholder_identity(identity_id, identity):
-            yield identity_id, identity
