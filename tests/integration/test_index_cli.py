@@ -218,6 +218,9 @@ def test_a_restore_tells_what_became_of_erasures(mien_index: Run, filled: Filled
     assert "--erasures STORE_OR_SNAPSHOT" in told.err
     told = mien_index("restore", alone, tmp_path / "seeing", "--erasures", filled.after)
     assert filled.erasure in told.out
+    told = mien_index("restore", filled.after, tmp_path / "older", "--erasures", alone)
+    assert "came back" not in told.out
+    assert "Who was erased after revision 10 is not known here" in told.err
 
 
 INTERRUPTED = """

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mien_server.engine import Engine, erasures
 from mien_server.engine.translation import erasure_of
-from mien_server.engine.types import ErasureInfo, ErasureStateKind, OperationState
 from mien_server.errors import MienError, NotFound, PreconditionFailed
 from mien_server.storage import Store, check_receipt
-from mien_server.storage.backup import Restored, RestoreRequest, erasing_again, open_place, restore
+from mien_server.storage.backup import erasing_again
 from mien_server.storage.commands import erase_faces
 from mien_server.storage.vector_file import VECTORS_OFFSET
 from tests.erasure_support import (
@@ -24,99 +20,35 @@ from tests.erasure_support import (
     GALLERY,
     NEVER,
     OPTIONS,
-    batch,
     create,
     enroll,
     erase,
     face_id,
-    history,
     identity_id,
     nearest_person,
     patterns,
     store_agrees,
     traces,
 )
-from tests.snapshot_support import unwatched
-
-PEOPLE = 12
-PERSON, NEIGHBOR = 5, 6
-EVERY_FACE = (*range(FACES_EACH), 100, 101)
-WAIT_S = 60.0
-
-
-def opened(store: Path, place: Path) -> Engine:
-    return Engine.open(store, replace(OPTIONS, snapshot_destinations=(str(place),)))
-
-
-def snapshot(engine: Engine) -> str:
-    done = engine.operations.wait(engine.operations.create_snapshot("").name, WAIT_S, NEVER)
-    assert done.state is OperationState.SUCCEEDED, done.error
-    assert done.result_snapshot is not None
-    return done.result_snapshot.name
-
-
-def restored(
-    place: Path,
-    name: str,
-    target: Path,
-    to_revision: int | None = None,
-    *,
-    journal: str = "",
-    sources: Iterable[Path] = (),
-) -> Restored:
-    known = tuple(map(str, sources))
-    return restore(
-        RestoreRequest(open_place(str(place)), name, target, to_revision, journal, OPTIONS.store, known), unwatched
-    )
-
-
-def people(store: Path) -> set[str]:
-    """Who is in a store, as it lies there."""
-    with Store.open(store, OPTIONS.store) as one, one.view() as view:
-        gallery = view.gallery(GALLERY)
-        return {identity_id for identity_id, _ in gallery.identities("", 1000)}
-
-
-def ended(engine: Engine) -> list[ErasureInfo]:
-    """Every erasure, once none is pending."""
-    end_s = time.monotonic() + WAIT_S
-    while engine.erasures.list("", "", 100, pending_only=True).erasures:
-        assert time.monotonic() < end_s, engine.degraded_reasons()
-        time.sleep(0.05)
-    return list(engine.erasures.list("", "", 100).erasures)
+from tests.restore_support import (
+    FORGETFUL,
+    NEIGHBOR,
+    PEOPLE,
+    PERSON,
+    WAIT_S,
+    check_nothing_is_left,
+    ended,
+    erased_after_a_snapshot,
+    opened,
+    people,
+    restored,
+    snapshot,
+)
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
     return tmp_path / "snapshots"
-
-
-def erased_after_a_snapshot(store: Path, place: Path) -> tuple[str, ErasureInfo]:
-    """A store whose snapshot holds somebody who was erased since; with the snapshot's name."""
-    with opened(store, place) as engine:
-        create(engine)
-        enroll(engine, range(PEOPLE))
-        history(engine, PERSON, NEIGHBOR)
-        name = snapshot(engine)
-        return name, erase(engine, PERSON)
-
-
-def check_nothing_is_left(store: Path, erasure: ErasureInfo) -> ErasureInfo:
-    """A server that runs on the store carries the erasure to its end; gives it."""
-    with Engine.open(store, OPTIONS) as engine:
-        (again,) = [one for one in ended(engine) if one.name == erasure.name]
-        assert again.state is ErasureStateKind.DONE
-        assert again.receipt is not None
-        assert engine.operations.wait(again.operation, WAIT_S, NEVER).state is OperationState.SUCCEEDED
-        assert traces(store, patterns(PERSON, EVERY_FACE)) == []
-        assert nearest_person(engine, PERSON) != identity_id(PERSON)
-        assert nearest_person(engine, NEIGHBOR) == identity_id(NEIGHBOR)
-        assert erasure.receipt is not None
-        for receipt in (again.receipt, erasure.receipt):
-            checks = engine.erasures.verify(receipt, identity_id(PERSON))
-            assert all(check.passed for check in checks), checks
-    store_agrees(store)
-    return again
 
 
 def test_a_restore_in_place_does_not_bring_back_who_was_erased(store_path: Path, place: Path) -> None:
@@ -179,49 +111,20 @@ def test_a_store_without_its_place_takes_erasures_from_whoever_knows(
     assert not (tmp_path / "nowhere").exists()
 
 
-@pytest.mark.parametrize("is_enrolled_again", [False, True])
-def test_replaying_past_an_erasure_leaves_no_trace_either(
-    is_enrolled_again: bool, store_path: Path, place: Path
-) -> None:
-    """A snapshot of before the erasure and the journal of after it make a store without them, in which records and
-    vectors of the snapshot still hold them: until a server has run. Who was enrolled under the id since stays.
-    """
-    name, erasure = erased_after_a_snapshot(store_path, place)
-    with Engine.open(store_path, OPTIONS) as engine:
-        engine.enrollment.enroll(batch(PERSON if is_enrolled_again else PEOPLE), NEVER)
-        revision = engine.server_info().revision
-    made = restored(place, name, store_path, revision)
-    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, 0)]
-    assert made.revision == made.restored_revision == revision
-    assert (identity_id(PERSON) in people(store_path)) == is_enrolled_again
-    if not is_enrolled_again:
-        assert traces(store_path, patterns(PERSON, EVERY_FACE))
-        check_nothing_is_left(store_path, erasure)
-        return
-    with Engine.open(store_path, OPTIONS) as engine:
-        ended(engine)
-        assert engine.identities.get(GALLERY, identity_id(PERSON))[0].face_count == FACES_EACH
-        assert nearest_person(engine, PERSON) == identity_id(PERSON)
-        old = [100, 101]
-        assert traces(store_path, [face_id(PERSON, face).encode() for face in old]) == []
-    store_agrees(store_path)
-
-
-def test_a_revision_between_snapshot_and_erasure_is_without_them(store_path: Path, place: Path) -> None:
-    """Replayed from a journal that names them no more, up to a revision at which they were there."""
+def test_a_journal_that_does_not_reach_back_is_told(store_path: Path, place: Path) -> None:
+    """What was given to the person since the snapshot cannot be told from other rows, and comes back."""
     with opened(store_path, place) as engine:
         create(engine)
-        enroll(engine, range(PEOPLE))
+        enroll(engine, range(3))
         name = snapshot(engine)
-        history(engine, PERSON, NEIGHBOR)
-        enroll(engine, [PEOPLE])
-        revision = engine.server_info().revision
-        erasure = erase(engine, PERSON)
-    made = restored(place, name, store_path, revision)
-    assert made.restored_revision == revision
-    assert [(one.erasure, one.face_count) for one in made.erased_again] == [(erasure.name, FACES_EACH)]
-    assert people(store_path) == {identity_id(person) for person in range(PEOPLE + 1) if person != PERSON}
-    check_nothing_is_left(store_path, erasure)
+    with Engine.open(store_path, FORGETFUL) as engine:
+        engine.faces.move(GALLERY, [face_id(1, 0)], identity_id(0))
+        erase(engine, 0)
+        enroll(engine, range(PERSON, PEOPLE))
+    made = restored(place, name, store_path)
+    assert [one.face_count for one in made.erased_again] == [FACES_EACH]
+    (told,) = made.erasures_unread
+    assert told.startswith(f"{store_path}: its journal begins at revision")
 
 
 def test_a_face_that_was_given_to_the_erased_person_later_does_not_come_back(store_path: Path, place: Path) -> None:
@@ -317,7 +220,7 @@ def test_a_receipt_of_an_erasure_that_a_snapshot_holds_half_still_holds(
     store_path: Path, place: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The snapshot was taken between deletion and overwriting, the receipt made after: it holds once the restored store
-    has carried its erasure to the end.
+    has carried its erasure to the end, and the receipt that is made then names the snapshot, which holds the person.
     """
     with opened(store_path, place) as engine:
         create(engine)
@@ -331,10 +234,12 @@ def test_a_receipt_of_an_erasure_that_a_snapshot_holds_half_still_holds(
     assert erasure is not None
     assert restored(place, name, store_path).erased_again == ()
     with Engine.open(store_path, OPTIONS) as engine:
-        ended(engine)
+        (again,) = ended(engine)
         assert erasure.receipt is not None
         checks = engine.erasures.verify(erasure.receipt, identity_id(PERSON))
         assert all(check.passed for check in checks), checks
+        assert again.receipt is not None
+        assert [one.name for one in again.receipt.snapshots] == [name]
 
 
 def test_a_person_of_many_faces_is_deleted_in_several_commits(
@@ -414,6 +319,31 @@ def test_a_person_whose_deletion_a_snapshot_holds_half_is_not_found(
     with Engine.open(store_path, OPTIONS) as engine:
         ended(engine)
         assert traces(store_path, patterns(PERSON)) == []
+
+
+def test_who_was_enrolled_under_the_id_after_an_erasure_elsewhere_stays(
+    store_path: Path, place: Path, tmp_path: Path
+) -> None:
+    """Also at the next restore, for which the erasure is one of the store's own, of a revision that says nothing."""
+    with opened(store_path, place) as engine:
+        create(engine)
+        enroll(engine, range(3))
+        first = snapshot(engine)
+    other = tmp_path / "other"
+    restored(place, first, other)
+    with Engine.open(other, OPTIONS) as engine:
+        enroll(engine, [PERSON])
+        erase(engine, PERSON)
+    with opened(store_path, place) as engine:
+        enroll(engine, [PERSON])
+        second = snapshot(engine)
+        enroll(engine, [NEIGHBOR])
+        third = snapshot(engine)
+    for name in (third, second):
+        made = restored(place, name, store_path, sources=[other] if name == third else [])
+        assert made.erased_again == ()
+        with Engine.open(store_path, OPTIONS) as engine:
+            assert engine.identities.get(GALLERY, identity_id(PERSON))[0].face_count == FACES_EACH
 
 
 def test_who_was_erased_in_another_history_is_told_by_the_time(store_path: Path, place: Path, tmp_path: Path) -> None:

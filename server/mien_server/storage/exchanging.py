@@ -8,10 +8,11 @@ import logging
 import os
 import shlex
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from mien_server.errors import PreconditionFailed
+from mien_server.errors import PreconditionFailed, Unavailable
 from mien_server.storage.layout import Layout, sync_folder
 from mien_server.storage.steps import reached
 
@@ -33,6 +34,22 @@ class _Unfinished(NamedTuple):
     kept: Path
 
 
+@dataclass(slots=True)
+class _Places:
+    """Where the restored store is now, and the one before it."""
+
+    restored: Path
+    before: Path | None
+
+    def move(self, folder: Path, path: Path) -> None:
+        """Rename either of them."""
+        folder.rename(path)
+        if folder == self.restored:
+            self.restored = path
+        else:
+            self.before = path
+
+
 def put_in_place(work: Path, target: Path, *, is_replacing: bool) -> Path | None:
     """Move the folder `work` to `target`, durably; answers with where what was there is now.
 
@@ -40,39 +57,57 @@ def put_in_place(work: Path, target: Path, *, is_replacing: bool) -> Path | None
     cannot there is none for a moment; cut off then, `finish_exchange` goes on.
 
     Raises:
-        OSError: the disk refuses; both folders are there, under one name or the other.
+        OSError: the disk refuses; nothing was moved.
+        Unavailable: STORAGE_WRITE_FAILED, the disk refuses when something was; it says where both folders are.
     """
-    if not is_replacing:
-        work.rename(target)
-        reached("restore.exchanged")
+    places = _Places(work, target if is_replacing else None)
+    try:
+        _exchange_places(places, target)
         sync_folder(target.parent)
-        reached("restore.kept")
-        return None
+    except OSError as error:
+        if places.restored == work:
+            raise
+        before = "" if places.before is None else f", the one before it {places.before}"
+        raise Unavailable(
+            f"{target}: the restored store is whole and checked, but could not be put in place durably: {error}; it is "
+            f"{places.restored}{before}",
+            reason="STORAGE_WRITE_FAILED",
+            metadata={"restored": str(places.restored), "before": str(places.before or "")},
+        ) from error
+    reached("restore.kept")
+    return places.before
+
+
+def _exchange_places(places: _Places, target: Path) -> None:
+    if places.before is None:
+        places.move(places.restored, target)
+        reached("restore.exchanged")
+        return
     name = f"{target.name}{_KEPT}{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     kept = next(path for path in map(target.with_name, names) if not path.exists())
     # Under this name no later restore takes it for a leftover: it may be the old store by then.
-    work.rename(kept)
-    if not _exchange(kept, target):
+    places.move(places.restored, kept)
+    if _exchange(kept, target):
+        places.restored, places.before = target, kept
+    else:
         aside = kept.with_name(f"{kept.name}{_ASIDE}")
-        target.rename(aside)
+        places.move(target, aside)
         reached("restore.aside")
-        kept.rename(target)
+        places.move(kept, target)
         reached("restore.in_place")
-        aside.rename(kept)
+        places.move(aside, kept)
     reached("restore.exchanged")
-    sync_folder(target.parent)
-    reached("restore.kept")
-    return kept
 
 
 def finish_exchange(target: Path) -> None:
     """Go on where a restore to `target` was cut off between two renames: the restored store, which was checked wholly,
-    comes to its place, and the one before it to where it is kept.
+    comes to its place, and the one before it to where it is kept. Of several the newest is gone on with.
 
     Raises:
         OSError: the disk refuses.
     """
+    target = Path(os.path.realpath(target))
     for aside, kept in _unfinished(target):
         if not target.exists():
             log.warning("%s: a restore was cut off before it was in place; going on with it from %s", target, kept)
@@ -89,6 +124,7 @@ def require_exchanged(target: Path) -> None:
     Raises:
         PreconditionFailed: RESTORE_UNFINISHED.
     """
+    target = Path(os.path.realpath(target))
     if target.exists():
         return
     for aside, kept in _unfinished(target):
@@ -102,16 +138,17 @@ def require_exchanged(target: Path) -> None:
 
 
 def _unfinished(target: Path) -> list[_Unfinished]:
-    """Of a target that is missing: what is to take its place, too, is there."""
+    """Of a target that is missing: what is to take its place, too, is there. The newest first."""
     start = f"{target.name}{_KEPT}"
     try:
-        names = sorted(path.name for path in target.parent.iterdir() if path.name.startswith(start))
+        names = [path.name for path in target.parent.iterdir() if path.name.startswith(start)]
     except OSError:
         # Who may not look there has not restored there either.
         return []
     found = []
-    for aside in (target.with_name(name) for name in names if name.endswith(_ASIDE)):
-        kept = target.with_name(aside.name.removesuffix(_ASIDE))
+    for kept_name in sorted((name.removesuffix(_ASIDE) for name in names if name.endswith(_ASIDE)), reverse=True):
+        kept = target.with_name(kept_name)
+        aside = target.with_name(f"{kept_name}{_ASIDE}")
         is_next = not target.exists() and Layout(kept).format_file.is_file()
         if is_next or (target.exists() and not kept.exists()):
             found.append(_Unfinished(aside, kept))

@@ -7,7 +7,7 @@ code that commands use. Vectors are not in the journal: whoever replays brings t
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mien_server.errors import CorruptStore
 from mien_server.records.store_pb2 import (
@@ -34,11 +34,11 @@ from mien_server.storage.commands.derived import (
 )
 from mien_server.storage.commands.identities import GalleryWork
 from mien_server.storage.databases import Database, Handles, Reading, Transaction, corrupt, put
-from mien_server.storage.erasure.redaction import is_placeholder_face, is_placeholder_identity
+from mien_server.storage.erasure.redaction import PLACEHOLDER_IDENTITY, is_placeholder_face, is_placeholder_identity
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.values import decode_face, decode_message
 
-__all__ = ["Replay"]
+__all__ = ["Replay", "stand_ins"]
 
 _SCANNED_FACES = 4096
 # Taken out at once: bounds the memory that takes.
@@ -94,6 +94,7 @@ class Replay:
             ]
             for start in range(0, len(dead), _DROPPED_FACES):
                 count += self._drop(gallery, dead[start : start + _DROPPED_FACES])
+            self._drop_stand_ins(gallery)
         return count
 
     def _drop(self, gallery: GalleryRecord, ordinals: list[int]) -> int:
@@ -102,12 +103,17 @@ class Replay:
         work.load_owners(faces)
         for ordinal, face in zip(ordinals, faces, strict=True):
             work.remove_face(ordinal, face)
-        for identity_id in work.emptied_identities(delete=False):
-            record = work.identity(identity_id)
-            if record is not None and is_placeholder_identity(identity_id, record):
-                work.remove_identity(identity_id)
         apply_changes(self._transaction, self._handles, work.finish())
         return len(ordinals)
+
+    def _drop_stand_ins(self, gallery: GalleryRecord) -> None:
+        dead = [identity_id for identity_id, one in stand_ins(self._records, gallery.number) if not one.face_count]
+        for start in range(0, len(dead), _DROPPED_FACES):
+            work = self._work(gallery.number, Planning(self._records, self._revision, 0))
+            for identity_id in dead[start : start + _DROPPED_FACES]:
+                work.identity(identity_id)
+                work.remove_identity(identity_id)
+            apply_changes(self._transaction, self._handles, work.finish())
 
     def _put(self, database: Database, key: bytes, value: bytes) -> None:
         put(self._transaction, self._handles, database, key, value)
@@ -230,6 +236,16 @@ class Replay:
             key = keys.encode_text(work.number, identity_id)
             raise corrupt(Database.IDENTITIES, key, "the journal changes an identity that has no record")
         return identity_id
+
+
+def stand_ins(records: RecordReader, gallery_number: int) -> Iterator[tuple[str, IdentityRecord]]:
+    """Ids and records of identities that stand for people who were erased. To be consumed at once."""
+    prefix = keys.encode_gallery(gallery_number) + PLACEHOLDER_IDENTITY.encode()
+    for key, raw in records.reading.items(Database.IDENTITIES, prefix):
+        identity_id = keys.decode_text(key)[1]
+        identity = decode_message(IdentityRecord, raw, Database.IDENTITIES, key)
+        if is_placeholder_identity(identity_id, identity):
+            yield identity_id, identity
 
 
 def _diverged(revision: int, what: str) -> CorruptStore:

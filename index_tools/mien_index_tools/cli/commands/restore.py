@@ -117,17 +117,23 @@ def _say_erasures(restored: Restored, output: Output) -> None:
             output.say(f"  {one.erasure}, gallery {one.gallery}: {counted(one.face_count, 'face')}")
         if len(restored.erased_again) > _SHOWN_MAX:
             output.say(f"  ... and {len(restored.erased_again) - _SHOWN_MAX:,} more (--json lists them)")
-    elif restored.erasures_known:
+    elif _is_told(restored):
         output.say(f"Nobody who was erased since revision {snapshot_revision} came back.")
     for why in restored.erasures_unread:
         output.note(f"Erasures may be missing: {why}", style="yellow")
-    if not restored.erasures_known:
+    if not _is_told(restored):
         output.note(
             f"Who was erased after revision {snapshot_revision} is not known here, and may be in {restored.target} "
             "again. If anybody was, restore again with --erasures STORE_OR_SNAPSHOT, naming a later state of the "
             "store, or erase them again.",
             style="yellow",
         )
+
+
+def _is_told(restored: Restored) -> bool:
+    """Whether anybody knows what came after the snapshot, up to what was restored at least."""
+    known_revision = max((revision for _, revision in restored.erasures_known), default=0)
+    return known_revision > restored.manifest.revision and known_revision >= restored.restored_revision
 
 
 def _at_revision(restored: Restored) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -25,8 +25,10 @@ from mien_server.records.store_pb2 import (
     SnapshotRecord,
 )
 from mien_server.storage import keys
+from mien_server.storage.backup.hashes import Hashes
 from mien_server.storage.backup.known_erasures import KnownErasures
 from mien_server.storage.commands.base import Command
+from mien_server.storage.commands.delete_identity import DeleteIdentity
 from mien_server.storage.commands.erase_again import EraseAgain
 from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX, EraseFaces
 from mien_server.storage.commands.put_erasure import PutErasures
@@ -35,6 +37,7 @@ from mien_server.storage.databases import Database
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_pending, work_of
 from mien_server.storage.outcomes import Committed
 from mien_server.storage.reading import RecordReader
+from mien_server.storage.replay import stand_ins
 from mien_server.storage.store import Store
 from mien_server.storage.views import StoreView
 
@@ -66,6 +69,7 @@ class _Case:
         identity_number: theirs, or that of the last one before them who had the id; 0: not known.
         is_there: there is an identity to be deleted.
         rows: theirs, as far as they are in the store.
+        notes: what the snapshot said of them before it was replayed on.
     """
 
     source: KnownErasures
@@ -79,10 +83,14 @@ class _Case:
     is_there: bool = False
     rows: list[int] = field(default_factory=list)
     has_traces: bool = False
+    notes: ErasureWork = field(default_factory=ErasureWork)
 
-    def is_before(self, revision: int, time_us: int) -> bool:
-        """Whether what was written then was written before the person was erased."""
-        return revision < self.record.revision if self.is_of_line else time_us <= self.record.create_time_us
+    def is_of(self, identity: IdentityRecord) -> bool:
+        """Whether an identity of the id is the person: whoever was enrolled under it since is not.
+
+        Revisions do not tell: others may have ended the deletion, or nobody has, and a restore brings later ones down.
+        """
+        return identity.create_time_us <= self.record.create_time_us
 
     def take(self, identity_id: str, record: IdentityRecord, *, is_there: bool) -> None:
         """Note who has the id; numbers ascend, and the last one counts."""
@@ -96,25 +104,38 @@ class _Case:
         return bool(self.identity_id) or self.has_traces
 
 
-def erase_again(store: Store, known: Sequence[KnownErasures], restored: SnapshotRecord) -> list[ErasedAgain]:
+def erase_again(
+    store: Store,
+    known: Sequence[KnownErasures],
+    restored: SnapshotRecord,
+    remembered: Mapping[str, ErasureWork] | None = None,
+) -> list[ErasedAgain]:
     """Delete who was erased, as `known` tells, and keep the erasures; those that found something are answered.
 
     Args:
         restored: what the store was made of.
+        remembered: what it said of people before the journal was replayed on it, by erasure.
 
     Raises:
         CorruptStore: a record cannot be read.
         Unavailable: the disk refuses.
     """
-    return _ErasingAgain(store, known, restored).run()
+    return _ErasingAgain(store, known, restored, remembered or {}).run()
 
 
 class _ErasingAgain:
     """One run."""
 
-    def __init__(self, store: Store, known: Sequence[KnownErasures], restored: SnapshotRecord) -> None:
+    def __init__(
+        self,
+        store: Store,
+        known: Sequence[KnownErasures],
+        restored: SnapshotRecord,
+        remembered: Mapping[str, ErasureWork],
+    ) -> None:
         self._store = store
         self._restored = restored
+        self._remembered = remembered
         with store.view(shows_expired=True) as view:
             own_time_us = _journal_time_us(view.records, view.revision)
             self._revision = view.revision
@@ -129,6 +150,11 @@ class _ErasingAgain:
         """See `erase_again`."""
         self._finish_deleting()
         self._keep_receipts()
+        done = self._erase_all()
+        self._delete_stand_ins()
+        return done
+
+    def _erase_all(self) -> list[ErasedAgain]:
         cases = self._cases()
         if not cases:
             return []
@@ -139,7 +165,7 @@ class _ErasingAgain:
             self._look(view, cases)
         found = [case for case in cases if case.is_found() or is_pending(case.record)]
         if found:
-            self._keep_snapshots(found)
+            self._keep_snapshots(case.source for case in found)
         done = [self._erase(case, new_secret) for case in found]
         names = {one.erasure for one in done}
         # A receipt under another key could not be checked.
@@ -164,19 +190,29 @@ class _ErasingAgain:
                 is_gone = written.result
 
     def _keep_receipts(self) -> None:
-        """Keep receipts of erasures that were pending when the snapshot was taken: somebody may have them."""
-        for source, _ in self._known:
-            for theirs in source.erasures:
-                ours = self._there.get(theirs.name)
-                if ours is None or not is_pending(ours) or is_pending(theirs) or source.secret != self._secret:
-                    continue
-                with self._store.view() as view:
-                    record = view.erasure(theirs.name)
-                assert record is not None
-                added = [one for one in _receipts(theirs) if one not in record.earlier_receipts]
-                if added:
-                    record.earlier_receipts.extend(added)
-                    self._store.write(PutErasures([record]), is_internal=True)
+        """Keep what is known since of erasures that were pending when the snapshot was taken.
+
+        Receipts that were made: somebody may have them. And the snapshots that hold the person, of which the one that
+        is restored knows neither itself nor later ones.
+        """
+        pending = {name for name, ours in self._there.items() if is_pending(ours)}
+        if not pending:
+            return
+        told = [(source, one) for source, _ in self._known for one in source.erasures if one.name in pending]
+        self._keep_snapshots(source for source, _ in told)
+        for source, theirs in told:
+            with self._store.view() as view:
+                record = view.erasure(theirs.name)
+            assert record is not None
+            before = ErasureRecord()
+            before.CopyFrom(record)
+            if source.secret == self._secret:
+                record.earlier_receipts.extend(one for one in _receipts(theirs) if one not in record.earlier_receipts)
+            held = {one.name: one for one in (*record.earlier_snapshots, *_held(source, theirs))}
+            del record.earlier_snapshots[:]
+            record.earlier_snapshots.extend(held[name] for name in sorted(held))
+            if record != before:
+                self._store.write(PutErasures([record]), is_internal=True)
 
     # --- finding --------------------------------------------------------------------------------------------------
 
@@ -193,22 +229,30 @@ class _ErasingAgain:
     def _look(self, view: StoreView, cases: list[_Case]) -> None:
         """Find out what the store has of each."""
         numbers = {gallery.record.name: gallery.number for gallery in view.galleries()}
-        wanted: dict[int, _Hashes] = defaultdict(_Hashes)
+        wanted: dict[int, Hashes[_Case]] = defaultdict(Hashes)
         for case in cases:
             here = numbers.get(case.record.gallery_name, 0)
             case.gallery_number = case.record.gallery_number if case.is_of_line else here
             if case.gallery_number:
-                wanted[case.gallery_number].add(case)
+                assert case.source.secret is not None
+                wanted[case.gallery_number].add(case.source.secret, case.record, case)
+            if notes := self._remembered.get(case.record.name):
+                case.notes.CopyFrom(notes)
+                number = notes.identity_number
+                record = IdentityRecord(number=number, create_time_us=notes.create_times_us[number])
+                case.take(notes.identity_id, record, is_there=False)
         self._look_among_people(view, wanted)
         self._look_in_journal(view.records, wanted)
         for case in cases:
             if case.is_of_line:
                 self._look_at_rows(view, case)
+                # Replayed past it: the journal names them no more, and what was noted before may be incomplete.
+                case.has_traces |= self._restored.revision < case.record.revision <= self._revision
             if not case.identity_id and is_pending(case.record):
                 case.identity_id = work_of(case.record).identity_id
 
     @staticmethod
-    def _look_among_people(view: StoreView, wanted: dict[int, _Hashes]) -> None:
+    def _look_among_people(view: StoreView, wanted: dict[int, Hashes[_Case]]) -> None:
         for number, hashes in wanted.items():
             prefix = keys.encode_gallery(number)
             found = []
@@ -218,17 +262,17 @@ class _ErasingAgain:
             for identity_id, case in found:
                 record = view.records.identity(number, identity_id)
                 assert record is not None
-                is_theirs = case.is_later if case.is_of_line else case.is_before(0, record.create_time_us)
-                if is_theirs:
+                if case.is_of(record):
                     case.take(identity_id, record, is_there=True)
 
     @staticmethod
-    def _look_in_journal(records: RecordReader, wanted: dict[int, _Hashes]) -> None:
+    def _look_in_journal(records: RecordReader, wanted: dict[int, Hashes[_Case]]) -> None:
         for entry in records.journal(0):
             for number, identity_id, raw in _named(entry):
                 for case in wanted[number].of(identity_id) if number in wanted else ():
-                    if case.is_before(entry.revision, entry.time_us):
-                        case.take(identity_id, IdentityRecord.FromString(raw), is_there=False)
+                    record = IdentityRecord.FromString(raw)
+                    if case.is_of(record):
+                        case.take(identity_id, record, is_there=False)
 
     @staticmethod
     def _look_at_rows(view: StoreView, case: _Case) -> None:
@@ -242,11 +286,11 @@ class _ErasingAgain:
 
     # --- erasing --------------------------------------------------------------------------------------------------
 
-    def _keep_snapshots(self, cases: Iterable[_Case]) -> None:
+    def _keep_snapshots(self, sources: Iterable[KnownErasures]) -> None:
         """Know the snapshots that receipts have to name, that which was restored among them."""
         with self._store.view() as view:
             there = {record.name for record in view.records.snapshots()}
-        taken = {one.name: one for case in cases for one in case.source.snapshots}
+        taken = {one.name: one for source in sources for one in source.snapshots}
         self._write_all(
             PutSnapshot(record)
             for name, record in sorted({self._restored.name: self._restored, **taken}.items())
@@ -274,7 +318,8 @@ class _ErasingAgain:
                 if identity is not None:
                     ordinals.update(view.records.faces_of(gallery.number, identity.number).tolist())
         record = self._record(case, name, ordinals)
-        work = ErasureWork(identity_number=case.identity_number, identity_id=case.identity_id)
+        work = case.notes
+        work.identity_number, work.identity_id = case.identity_number, case.identity_id
         work.create_times_us[case.identity_number] = case.create_time_us
         left = sorted(ordinals)
         while True:
@@ -290,13 +335,7 @@ class _ErasingAgain:
         hashed = theirs.identity_hash
         if case.identity_id:
             hashed = identity_hash(self._secret, case.gallery_number or theirs.gallery_number, case.identity_id)
-        receipts = _receipts(theirs)
-        held = {one.name: one for receipt in receipts for one in receipt.snapshots}
-        held |= {one.name: one for one in theirs.earlier_snapshots}
-        if is_pending(theirs):
-            held |= {
-                one.name: HeldSnapshotRecord(name=one.name, revision=one.revision) for one in case.source.snapshots
-            }
+        held = {one.name: one for one in _held(case.source, theirs)}
         held[self._restored.name] = HeldSnapshotRecord(name=self._restored.name, revision=self._restored.revision)
         return ErasureRecord(
             name=theirs.name,
@@ -308,9 +347,23 @@ class _ErasingAgain:
             revision=min(theirs.revision, self._revision),
             ordinals=sorted({*case.rows, *ordinals}),
             restore_time_us=time.time_ns() // 1000,
-            earlier_receipts=receipts,
+            earlier_receipts=_receipts(theirs),
             earlier_snapshots=[held[name] for name in sorted(held)],
         )
+
+    def _delete_stand_ins(self) -> None:
+        """Delete who stands for people that the replayed journal names no more, and lost their last face here."""
+        if self._revision == self._restored.revision:
+            return
+        with self._store.view(shows_expired=True) as view:
+            found = [
+                DeleteIdentity(gallery.record.name, identity_id)
+                for gallery in view.galleries()
+                for identity_id, identity in stand_ins(view.records, gallery.number)
+                if not identity.face_count
+            ]
+        for command in found:
+            self._store.write(command, is_internal=True)
 
     def _as_it_was(self, case: _Case) -> ErasureRecord:
         """The record of an erasure that is done and of which nothing is there: its receipts are kept."""
@@ -321,23 +374,6 @@ class _ErasingAgain:
         record.identity_number = 0
         record.revision = min(record.revision, self._revision)
         return record
-
-
-class _Hashes:
-    """The cases of a gallery, to be found by ids."""
-
-    def __init__(self) -> None:
-        self._cases: dict[tuple[bytes, int], dict[bytes, list[_Case]]] = {}
-
-    def add(self, case: _Case) -> None:
-        assert case.source.secret is not None
-        by_hash = self._cases.setdefault((case.source.secret, case.record.gallery_number), {})
-        by_hash.setdefault(case.record.identity_hash, []).append(case)
-
-    def of(self, identity_id: str) -> Iterator[_Case]:
-        """Those that are about an identity of this id."""
-        for (secret, number), by_hash in self._cases.items():
-            yield from by_hash.get(identity_hash(secret, number, identity_id), ())
 
 
 def _named(entry: JournalEntry) -> Iterator[tuple[int, str, bytes]]:
@@ -364,3 +400,12 @@ def _receipts(record: ErasureRecord) -> list[ErasureReceiptRecord]:
     """All that were made of an erasure."""
     last = [] if is_pending(record) or not record.HasField("receipt") else [record.receipt]
     return [*record.earlier_receipts, *last]
+
+
+def _held(source: KnownErasures, record: ErasureRecord) -> list[HeldSnapshotRecord]:
+    """The snapshots that hold the person, as far as the source tells."""
+    held = [one for receipt in _receipts(record) for one in receipt.snapshots]
+    held += record.earlier_snapshots
+    if is_pending(record):
+        held += [HeldSnapshotRecord(name=one.name, revision=one.revision) for one in source.snapshots]
+    return held

@@ -45,6 +45,7 @@ class KnownErasures:
         secret: its key for hashes; None before its first erasure.
         snapshots: those that it knows.
         time_of: when a revision of its journal was committed, microseconds since 1970 UTC; None: not in its journal.
+        journal_start: the oldest revision of its journal; None: it has none.
         is_partial: some of its records are damaged.
     """
 
@@ -55,6 +56,7 @@ class KnownErasures:
     erasures: tuple[ErasureRecord, ...]
     snapshots: tuple[SnapshotRecord, ...]
     time_of: Callable[[int], int | None] = field(compare=False, repr=False)
+    journal_start: int | None = None
     is_partial: bool = False
 
 
@@ -81,11 +83,12 @@ class ErasuresGathered:
 
 
 def gather_erasures(
-    place: Place, manifest: SnapshotManifest, sources: Iterable[ErasureSource], copied: Path
+    place: Place, manifest: SnapshotManifest, revision: int, sources: Iterable[ErasureSource], copied: Path
 ) -> ErasuresGathered:
     """Read what the sources know. If the place has a newer snapshot than any of them, its newest is asked as well.
 
     Args:
+        revision: what is to be restored.
         copied: a file that may be written, and is removed.
 
     Raises:
@@ -112,6 +115,7 @@ def gather_erasures(
         for one in known
         if one.is_partial
     ]
+    unread += _unreached(known, revision)
     return ErasuresGathered(tuple(known), tuple(unread))
 
 
@@ -195,6 +199,7 @@ def _known(where: str, records_file: Path) -> KnownErasures:
             tuple(ErasureRecord.FromString(raw) for _, raw in found.items(Database.ERASURES)),
             tuple(SnapshotRecord.FromString(raw) for _, raw in found.items(Database.SNAPSHOTS)),
             _times(found),
+            next((keys.decode_number(key) for key, _ in found.items(Database.JOURNAL)), None),
             is_partial=bool(found.notes or found.damaged),
         )
     except (PageFault, DecodeError, UnicodeDecodeError) as error:
@@ -202,6 +207,19 @@ def _known(where: str, records_file: Path) -> KnownErasures:
     except OSError as error:
         raise Unavailable(f"{where}: cannot be read: {error}", reason="STORAGE_READ_FAILED") from error
     return known
+
+
+def _unreached(known: Iterable[KnownErasures], revision: int) -> list[str]:
+    """Of later erasures of which nobody can tell whether their rows are those of the store at this revision."""
+    later = [(one, {record.name for record in one.erasures if record.revision > revision}) for one in known]
+    lines = [(one, names, bool(names) and one.time_of(revision) is not None) for one, names in later]
+    reached = {record.name for one, _, is_reaching in lines if is_reaching for record in one.erasures}
+    return [
+        f"{one.where}: its journal begins at revision {one.journal_start}, after {revision}; faces that were given to "
+        "people later who are erased since may be back, with those who had them before"
+        for one, names, is_reaching in lines
+        if not is_reaching and names - reached
+    ]
 
 
 def _number(found: RecordsFound, key: bytes) -> int | None:

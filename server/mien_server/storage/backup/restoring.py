@@ -20,6 +20,7 @@ import lmdb
 import numpy as np
 
 from mien_server.errors import CorruptStore, PreconditionFailed, Unavailable
+from mien_server.records.store_pb2 import ErasureWork
 from mien_server.storage import keys
 from mien_server.storage.backup.erasing_again import ErasedAgain, erase_again
 from mien_server.storage.backup.history import History, open_snapshot_history, open_store_history, reach_of
@@ -36,6 +37,7 @@ from mien_server.storage.backup.manifest import (
     snapshot_record,
 )
 from mien_server.storage.backup.places import Place
+from mien_server.storage.backup.remembering import remember
 from mien_server.storage.backup.vectors import part_path, part_ranges
 from mien_server.storage.backup.verifying import verified_blocks
 from mien_server.storage.checksums import row_checksums
@@ -127,8 +129,7 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
     started_s = time.monotonic()
     manifest = snapshot_named(request.place, request.name)
     require_format(manifest, f"{request.place.uri}/{request.name}")
-    target = request.target.absolute()
-    target = target.resolve() if target.exists() else target
+    target = request.target.absolute().resolve()
     with ExitStack() as opened, _explained(target):
         finish_exchange(target)
         is_store = _is_store(target)
@@ -140,18 +141,19 @@ def restore(request: RestoreRequest, watch: Callable[[float, str], None]) -> Res
         opened.callback(shutil.rmtree, work, ignore_errors=True)
         reached("restore.begun")
         watch(0.0, "looking for later erasures")
-        known = gather_erasures(
-            request.place, manifest, _sources(request, target, is_store=is_store), work / "erasures"
-        )
+        to_revision = manifest.revision if request.to_revision is None else request.to_revision
+        sources = _sources(request, target, is_store=is_store)
+        known = gather_erasures(request.place, manifest, to_revision, sources, work / "erasures")
         making = _Making(request, manifest, Layout(work), watch)
         making.copy()
         reached("restore.copied")
         with making.records() as (environment, handles):
             making.join_vectors(environment, handles)
             replayed_count = 0
-            if request.to_revision is not None and request.to_revision != manifest.revision:
+            if to_revision != manifest.revision:
+                making.remember(environment, handles, known.known)
                 with _history(request, target, work, is_locked=is_store) as history:
-                    replayed_count = making.replay(environment, handles, history, request.to_revision)
+                    replayed_count = making.replay(environment, handles, history, to_revision)
         reached("restore.replayed")
         making.erase(known.known)
         reached("restore.erased")
@@ -268,6 +270,7 @@ class _Making:
         self._watch = watch
         self._files = {file.path: file for file in manifest.files}
         self._done_bytes = 0
+        self._remembered: dict[str, ErasureWork] = {}
         self.erased_again: tuple[ErasedAgain, ...] = ()
 
     def copy(self) -> None:
@@ -330,6 +333,11 @@ class _Making:
             self._watch(min(1.0, self._done_bytes / total), "copying and verifying")
             yield block
 
+    def remember(self, environment: lmdb.Environment, handles: Handles, known: Sequence[KnownErasures]) -> None:
+        """Note what the snapshot says of people whom the journal that is to be replayed names no more."""
+        with environment.begin() as transaction:
+            self._remembered = remember(RecordReader(Reading(transaction, handles)), known)
+
     def replay(self, environment: lmdb.Environment, handles: Handles, history: History, to_revision: int) -> int:
         """Make a later revision; answers with how many were made on the way.
 
@@ -389,7 +397,7 @@ class _Making:
         taken = snapshot_record(self._manifest, self._place.uri)
         self._watch(1.0, "erasing who was erased since")
         with Store.open(self._layout.root, self._options) as store:
-            self.erased_again = tuple(erase_again(store, known, taken))
+            self.erased_again = tuple(erase_again(store, known, taken, self._remembered))
 
     def check(self) -> int:
         """Open the store as a server would and hold everything in it against everything else; gives its revision.

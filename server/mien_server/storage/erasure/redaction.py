@@ -27,7 +27,7 @@ from mien_server.storage.erasure.people import ByNumber, Erased
 from mien_server.storage.keys import DIGEST_BYTES
 from mien_server.storage.values import FaceValue, decode_face, decode_message, encode_face
 
-__all__ = ["AnswerRedactor", "EntryRedactor", "face_texts", "identity_texts"]
+__all__ = ["PLACEHOLDER_IDENTITY", "AnswerRedactor", "EntryRedactor", "face_texts", "identity_texts"]
 
 
 def face_texts(face: FaceValue) -> set[bytes]:
@@ -54,6 +54,9 @@ _OUTCOMES: tuple[type[_Outcome], ...] = (
 
 
 _QUOTE = re.compile(rb"['\"]")
+
+PLACEHOLDER_IDENTITY = "erased identity "
+"""What the id of an identity begins with that stands for one that was erased; its number follows."""
 
 
 class EntryRedactor:
@@ -151,7 +154,7 @@ def _leave_unnamed(identity: IdentityRecord) -> None:
 
 
 def _placeholder_identity(number: int) -> str:
-    return f"erased identity {number}"
+    return f"{PLACEHOLDER_IDENTITY}{number}"
 
 
 def _placeholder_face(ordinal: int) -> str:
