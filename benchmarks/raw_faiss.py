@@ -18,6 +18,7 @@ import numpy.typing as npt
 from benchmarks.exact import StoredRows, blocks_of, exact_nearest
 from mien_server.engine.types import Explanation
 from mien_server.index import current_generation
+from mien_server.index.faiss_adapter import probe_directions
 from mien_server.index.manifest import QUANTIZER_FILE_NAME, Manifest, Stage, Staging, read_manifest
 from mien_server.index.plan import RESCORED_FOR_EACH_WANTED
 from mien_server.records.policies import VectorType
@@ -189,9 +190,9 @@ def _read_index(generation: Path, manifest: Manifest) -> tuple[Any, Any]:
 
 def _of_probes(of_rows: Any) -> Any:
     """The transformation of probes that keeps their products with rows that were transformed so."""
-    matrix = faiss.vector_float_to_array(of_rows.A).reshape(of_rows.d_out, of_rows.d_in)
+    directions = faiss.vector_float_to_array(of_rows.A).reshape(of_rows.d_out, of_rows.d_in)
     of_probes = faiss.LinearTransform(of_rows.d_in, of_rows.d_out, False)  # noqa: FBT003 - SWIG takes no names
-    faiss.copy_array_to_vector(np.ascontiguousarray(np.linalg.pinv(matrix).T, np.float32).ravel(), of_probes.A)
+    faiss.copy_array_to_vector(np.ascontiguousarray(probe_directions(directions)).ravel(), of_probes.A)
     of_probes.is_trained = True
     return of_probes
 

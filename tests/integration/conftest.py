@@ -250,6 +250,12 @@ def refused() -> Callable[[Callable[[], object]], Refusal]:
 
 
 @pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where snapshots go."""
+    return tmp_path / "snapshots"
+
+
+@pytest.fixture
 def status_refusal() -> Callable[[status_pb2.Status], Refusal]:
     """Takes the error of one item apart."""
     return refusal_of

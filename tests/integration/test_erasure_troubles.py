@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mien_client._wire import decode_erasures
-from mien_server.engine import Engine, erasures
+from mien_server.engine import Engine, erasures, translation
 from mien_server.engine.types import ErasureInfo, GallerySpec, IndexStateKind, OperationState, RequestToken
 from mien_server.errors import Cancelled, Unavailable
 from mien_server.index import BuildProcess
@@ -53,7 +53,7 @@ def until(has_come: Callable[[], object]) -> None:
 
 
 def erasure_of(engine: Engine, operation: str) -> ErasureInfo:
-    return engine.erasures.get(operation.replace("operations", "erasures"))
+    return engine.erasures.get(translation.erasure_of(operation))
 
 
 def others(engine: Engine, people: range) -> None:

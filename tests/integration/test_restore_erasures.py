@@ -46,11 +46,6 @@ from tests.restore_support import (
 )
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "snapshots"
-
-
 def test_a_restore_in_place_does_not_bring_back_who_was_erased(store_path: Path, place: Path) -> None:
     """They are not in the store that is put in place, and after a server ran no byte of them is; the receipt of the
     first erasure still holds, and the new one names the snapshot that holds them.

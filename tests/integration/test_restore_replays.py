@@ -43,11 +43,6 @@ from tests.restore_support import (
 )
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return tmp_path / "snapshots"
-
-
 @pytest.mark.parametrize("is_enrolled_again", [False, True])
 def test_replaying_past_an_erasure_leaves_no_trace_either(
     is_enrolled_again: bool, store_path: Path, place: Path

@@ -15,9 +15,8 @@ from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.pending_erasures import RETRY_AFTER_S, PendingErasures
 from mien_server.engine.snapshots import Snapshots
 from mien_server.engine.translation import erasure_of, operation_of
-from mien_server.engine.types import OperationKind, OperationState
+from mien_server.engine.types import OperationKind
 from mien_server.errors import CorruptStore, MienError
-from mien_server.records.store_pb2 import OperationRecord
 from mien_server.storage import (
     ERASURE_INDEX_BUSY,
     WAITING_FOR_READERS,
@@ -132,9 +131,10 @@ class Eraser:
             begun_s = time.monotonic()
             try:
                 for name in names:
-                    with suppress(CorruptStore):
-                        self._keep_operation(name)
-                        self._log.adopt_kept([operation_of(name)])
+                    if not self._log.is_followed(operation_of(name)):
+                        with suppress(CorruptStore):
+                            self._keep_operation(name)
+                            self._log.adopt_kept([operation_of(name)])
                 outcome = self._run.run(names)
             except Exception as error:  # noqa: BLE001 - whatever it is, the next ones are tried
                 if self._is_closing:
@@ -182,15 +182,8 @@ class Eraser:
             record = view.erasure(name)
             if record is None or view.operation(record.operation) is not None:
                 return
-        operation = OperationRecord(
-            name=record.operation,
-            kind=OperationKind.ERASE,
-            gallery_number=record.gallery_number,
-            gallery_name=record.gallery_name,
-            state=OperationState.PENDING,
-            stage="waiting",
-            create_time_us=now_us(),
-        )
+        number, gallery = record.gallery_number, record.gallery_name
+        operation = self._log.new_record(OperationKind.ERASE, number, gallery, name=record.operation)
         self._store.write(PutOperation(record=operation), is_internal=True)
 
     def _finish_done(self) -> None:

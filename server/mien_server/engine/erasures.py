@@ -28,6 +28,7 @@ from mien_server.storage import (
     RequestKey,
     StoreView,
     check_receipt,
+    delete_rest,
     is_pending,
 )
 
@@ -94,16 +95,8 @@ class Erasures:
             record = view.erasure(erasure)
         if record is None or record.state != ErasureState.DELETING:
             return 0 if record is None else record.revision
-        while True:
-            following = EraseFaces(gallery, identity_id, erasure)
-            try:
-                written = self._context.store.write(following, is_internal=True)
-            except NotFound:
-                # The gallery was deleted meanwhile, and they with it.
-                return self._context.store.revision
-            assert isinstance(written, Committed)
-            if written.result:
-                return written.revision
+        revision = delete_rest(self._context.store, gallery, identity_id, erasure)
+        return self._context.store.revision if revision is None else revision
 
     def get(self, name: str) -> ErasureInfo:
         """An erasure as it stands.

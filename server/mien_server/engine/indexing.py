@@ -182,16 +182,7 @@ class Indexes:
         self, gallery_number: int, gallery_name: str, kind: OperationKind = OperationKind.REBUILD_INDEX
     ) -> OperationRecord:
         """A record of an operation to come; its name ascends with time."""
-        now_us = time.time_ns() // 1000
-        return OperationRecord(
-            name=self.log.new_name(now_us),
-            kind=kind,
-            gallery_number=gallery_number,
-            gallery_name=gallery_name,
-            state=OperationState.PENDING,
-            stage="waiting",
-            create_time_us=now_us,
-        )
+        return self.log.new_record(kind, gallery_number, gallery_name)
 
     def request_build(self, gallery_number: int, operation: str) -> None:
         """Build this gallery's index soon, whatever its size wants."""

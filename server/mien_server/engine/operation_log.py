@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -43,8 +44,26 @@ class OperationLog:
         self._lock = threading.Lock()
         self._sequence = 0
 
-    def new_name(self, now_us: int) -> str:
-        """The name of an operation to come; names ascend with time."""
+    def new_record(
+        self, kind: OperationKind, gallery_number: int = 0, gallery_name: str = "", *, name: str = ""
+    ) -> OperationRecord:
+        """The record of an operation to come.
+
+        Args:
+            name: what it is to be called, where that was said before; otherwise names ascend with time.
+        """
+        time_us = time.time_ns() // 1000
+        return OperationRecord(
+            name=name or self._new_name(time_us),
+            kind=kind,
+            gallery_number=gallery_number,
+            gallery_name=gallery_name,
+            state=OperationState.PENDING,
+            stage="waiting",
+            create_time_us=time_us,
+        )
+
+    def _new_name(self, now_us: int) -> str:
         with self._lock:
             self._sequence += 1
             return f"operations/{now_us:016d}-{self._sequence:06d}"

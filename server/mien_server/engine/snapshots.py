@@ -18,7 +18,7 @@ from mien_server.engine.operation_log import OperationLog
 from mien_server.engine.types import OperationKind, OperationState, RequestToken, SnapshotSummary
 from mien_server.errors import Cancelled, InternalError, InvalidArgument, MienError, NotFound, PreconditionFailed
 from mien_server.index import GenerationRefused, generation_files
-from mien_server.records.store_pb2 import OperationRecord, SnapshotRecord
+from mien_server.records.store_pb2 import SnapshotRecord
 from mien_server.storage import ForgetSnapshot, PutSnapshot, RequestKey, Store
 from mien_server.storage.backup import (
     GenerationFiles,
@@ -132,14 +132,7 @@ class Snapshots:
         """
         uri = self._permitted(destination)
         open_place(uri)
-        time_us = time.time_ns() // 1000
-        record = OperationRecord(
-            name=self._log.new_name(time_us),
-            kind=OperationKind.SNAPSHOT,
-            state=OperationState.PENDING,
-            stage="waiting",
-            create_time_us=time_us,
-        )
+        record = self._log.new_record(OperationKind.SNAPSHOT)
         encoded = record.name.encode()
         key: RequestKey[None] | None = None
         if request is not None:

@@ -22,6 +22,7 @@ __all__ = [
     "ListWriter",
     "Projection",
     "Quantizer",
+    "probe_directions",
     "train_centroids",
     "train_quantizer",
 ]
@@ -90,9 +91,8 @@ class Projection:
 
     def __init__(self, directions: Float32Array) -> None:
         self._of_rows = _linear(directions)
-        inverse = np.linalg.pinv(directions.astype(np.float64)).T.astype(np.float32)
-        is_turn = np.allclose(inverse, directions, atol=TURN_TOLERANCE)
-        self._of_probes = self._of_rows if is_turn else _linear(inverse)
+        of_probes = probe_directions(directions)
+        self._of_probes = self._of_rows if of_probes is directions else _linear(of_probes)
 
     @classmethod
     def leading(cls, sample: Float32Array, count: int, seed: int) -> Projection:
@@ -140,6 +140,14 @@ class Projection:
         directions = faiss.vector_float_to_array(transform.A).reshape(transform.d_out, transform.d_in)
         # A copy: what was read owns its parts.
         return _copy(faiss.downcast_index(handle.index)), cls(directions)
+
+
+def probe_directions(directions: Float32Array) -> Float32Array:
+    """What probes are multiplied by, [directions, dimension], where rows are multiplied by `directions`: the same where
+    these are of unit length and at right angles to each other.
+    """
+    inverse = np.linalg.pinv(directions.astype(np.float64)).T.astype(np.float32)
+    return directions if np.allclose(inverse, directions, atol=TURN_TOLERANCE) else inverse
 
 
 def _linear(matrix: Float32Array) -> Any:

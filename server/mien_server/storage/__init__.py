@@ -31,6 +31,7 @@ from mien_server.storage.commands import (
 )
 from mien_server.storage.databases import checked_databases as patrolled_databases
 from mien_server.storage.doubts import Doubts as Damages
+from mien_server.storage.erasure.deleting import delete_rest
 from mien_server.storage.erasure.notes import ErasureState, is_pending
 from mien_server.storage.erasure.reading import pending_erasures
 from mien_server.storage.erasure.run import INDEX_BUSY as ERASURE_INDEX_BUSY
@@ -86,6 +87,7 @@ __all__ = [
     "UpdateGallery",
     "ValueKind",
     "check_receipt",
+    "delete_rest",
     "is_pending",
     "patrolled_databases",
     "pending_erasures",

@@ -78,6 +78,16 @@ def due_entries(reading: Reading, gallery_number: int, after_us: int, now_us: in
             return
 
 
+def due_numbers(
+    reading: Reading, gallery_number: int, now_us: int
+) -> Iterator[tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]]:
+    """Ordinals of faces and numbers of identities that have expired by themselves, in blocks."""
+    for entries in due_entries(reading, gallery_number, 0, now_us):
+        due = entries[entries["time_us"] <= now_us]
+        is_face = due["kind"] == keys.EXPIRY_FACE
+        yield due["number"][is_face], due["number"][~is_face]
+
+
 @dataclass(frozen=True, eq=False)
 class Expired:
     """What of a gallery has expired and is not swept yet, and what is left without it; never changed.

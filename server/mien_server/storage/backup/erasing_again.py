@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mien_server.errors import NotFound
 from mien_server.records.store_pb2 import (
     ErasureReceiptRecord,
     ErasureRecord,
@@ -24,18 +23,16 @@ from mien_server.records.store_pb2 import (
     JournalEntry,
     SnapshotRecord,
 )
-from mien_server.storage import keys
-from mien_server.storage.backup.hashes import Hashes
+from mien_server.storage.backup.hashes import Hashes, is_about
 from mien_server.storage.backup.known_erasures import KnownErasures
 from mien_server.storage.commands.base import Command
 from mien_server.storage.commands.delete_identity import DeleteIdentity
 from mien_server.storage.commands.erase_again import EraseAgain
-from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX, EraseFaces
+from mien_server.storage.commands.erase_faces import ERASED_FACES_MAX
 from mien_server.storage.commands.put_erasure import PutErasures
 from mien_server.storage.commands.snapshots import PutSnapshot
-from mien_server.storage.databases import Database
+from mien_server.storage.erasure.deleting import delete_rest
 from mien_server.storage.erasure.notes import ErasureState, identity_hash, is_pending, work_of
-from mien_server.storage.outcomes import Committed
 from mien_server.storage.reading import RecordReader
 from mien_server.storage.replay import stand_ins
 from mien_server.storage.store import Store
@@ -85,13 +82,6 @@ class _Case:
     has_traces: bool = False
     notes: ErasureWork = field(default_factory=ErasureWork)
 
-    def is_of(self, identity: IdentityRecord) -> bool:
-        """Whether an identity of the id is the person: whoever was enrolled under it since is not.
-
-        Revisions do not tell: others may have ended the deletion, or nobody has, and a restore brings later ones down.
-        """
-        return identity.create_time_us <= self.record.create_time_us
-
     def take(self, identity_id: str, record: IdentityRecord, *, is_there: bool) -> None:
         """Note who has the id; numbers ascend, and the last one counts."""
         self.identity_id = identity_id
@@ -137,13 +127,10 @@ class _ErasingAgain:
         self._restored = restored
         self._remembered = remembered
         with store.view(shows_expired=True) as view:
-            own_time_us = _journal_time_us(view.records, view.revision)
             self._revision = view.revision
             self._secret = view.records.erasure_secret()
             self._there = {record.name: record for record in view.erasures_before("")}
-        # Those whose journal has the revision that the store is at saw what came after it.
-        telling = [one for one in known if one.erasures]
-        lines = [(one, own_time_us is not None and one.time_of(self._revision) == own_time_us) for one in telling]
+            lines = [(one, one.is_of_line(view.records, view.revision)) for one in known if one.erasures]
         self._known = sorted(lines, key=lambda line: (not line[1], -line[0].revision))
 
     def run(self) -> list[ErasedAgain]:
@@ -176,18 +163,8 @@ class _ErasingAgain:
     def _finish_deleting(self) -> None:
         """Go on with deletions that the snapshot holds half: the person must not be found until a server goes on."""
         for record in self._there.values():
-            if record.state != ErasureState.DELETING:
-                continue
-            is_gone = False
-            while not is_gone:
-                try:
-                    written = self._store.write(
-                        EraseFaces(record.gallery_name, work_of(record).identity_id, record.name), is_internal=True
-                    )
-                except NotFound:
-                    break
-                assert isinstance(written, Committed)
-                is_gone = written.result
+            if record.state == ErasureState.DELETING:
+                delete_rest(self._store, record.gallery_name, work_of(record).identity_id, record.name)
 
     def _keep_receipts(self) -> None:
         """Keep what is known since of erasures that were pending when the snapshot was taken.
@@ -254,15 +231,8 @@ class _ErasingAgain:
     @staticmethod
     def _look_among_people(view: StoreView, wanted: dict[int, Hashes[_Case]]) -> None:
         for number, hashes in wanted.items():
-            prefix = keys.encode_gallery(number)
-            found = []
-            for key in view.records.reading.keys(Database.IDENTITIES, prefix):
-                identity_id = keys.decode_text(key)[1]
-                found += [(identity_id, case) for case in hashes.of(identity_id)]
-            for identity_id, case in found:
-                record = view.records.identity(number, identity_id)
-                assert record is not None
-                if case.is_of(record):
+            for identity_id, record, case in hashes.people(view.records, number):
+                if is_about(case.record, record):
                     case.take(identity_id, record, is_there=True)
 
     @staticmethod
@@ -271,7 +241,7 @@ class _ErasingAgain:
             for number, identity_id, raw in _named(entry):
                 for case in wanted[number].of(identity_id) if number in wanted else ():
                     record = IdentityRecord.FromString(raw)
-                    if case.is_of(record):
+                    if is_about(case.record, record):
                         case.take(identity_id, record, is_there=False)
 
     @staticmethod
@@ -389,11 +359,6 @@ def _named(entry: JournalEntry) -> Iterator[tuple[int, str, bytes]]:
                 yield put.gallery_number, put.identity_id, put.identity.SerializeToString()
             case _:
                 continue
-
-
-def _journal_time_us(records: RecordReader, revision: int) -> int | None:
-    entry = next(records.journal(revision), None)
-    return None if entry is None else entry.time_us
 
 
 def _receipts(record: ErasureRecord) -> list[ErasureReceiptRecord]:

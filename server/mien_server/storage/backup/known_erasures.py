@@ -30,6 +30,7 @@ from mien_server.storage.databases import Database
 from mien_server.storage.layout import FORMAT_VERSION, Layout
 from mien_server.storage.offline import held
 from mien_server.storage.page_file import PageFault, PageFile
+from mien_server.storage.reading import RecordReader
 from mien_server.storage.salvage_pages import RecordsFound
 
 __all__ = ["ErasureSource", "ErasuresGathered", "KnownErasures", "gather_erasures", "snapshot_at"]
@@ -58,6 +59,14 @@ class KnownErasures:
     time_of: Callable[[int], int | None] = field(compare=False, repr=False)
     journal_start: int | None = None
     is_partial: bool = False
+
+    def is_of_line(self, records: RecordReader, revision: int) -> bool:
+        """Whether it is a later state of the store at this revision, of which these are the records.
+
+        Those whose journal has the revision saw what came after it.
+        """
+        entry = next(records.journal(revision), None)
+        return entry is not None and self.time_of(revision) == entry.time_us
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 from mien_server.records.store_pb2 import ErasureRecord, ErasureWork, IdentityRecord
 from mien_server.storage import keys
-from mien_server.storage.backup.hashes import Hashes
+from mien_server.storage.backup.hashes import Hashes, is_about
 from mien_server.storage.backup.known_erasures import KnownErasures
 from mien_server.storage.databases import Database
 from mien_server.storage.erasure.redaction import face_texts, identity_texts
@@ -28,27 +28,21 @@ def remember(records: RecordReader, known: Sequence[KnownErasures]) -> dict[str,
         CorruptStore: a record cannot be read.
     """
     revision = records.revision()
-    entry = next(records.journal(revision), None)
-    own_time_us = None if entry is None else entry.time_us
     there = {record.name for record in records.erasures_before("")}
     numbers = {gallery.name: gallery.number for gallery in records.galleries()}
     wanted: dict[int, Hashes[tuple[ErasureRecord, bool]]] = defaultdict(Hashes)
     for one in known:
-        is_of_line = bool(one.erasures) and own_time_us is not None and one.time_of(revision) == own_time_us
+        is_of_line = bool(one.erasures) and one.is_of_line(records, revision)
         for erasure in one.erasures:
             number = erasure.gallery_number if is_of_line else numbers.get(erasure.gallery_name, 0)
             if one.secret is not None and erasure.name not in there and number in numbers.values():
                 wanted[number].add(one.secret, erasure, (erasure, is_of_line))
     found: dict[str, ErasureWork] = {}
     for number, hashes in wanted.items():
-        for key in records.reading.keys(Database.IDENTITIES, keys.encode_gallery(number)):
-            identity_id = keys.decode_text(key)[1]
-            for erasure, is_of_line in hashes.of(identity_id):
-                identity = records.identity(number, identity_id)
-                assert identity is not None
-                if erasure.name not in found and identity.create_time_us <= erasure.create_time_us:
-                    ordinals = erasure.ordinals if is_of_line else ()
-                    found[erasure.name] = _noted(records, number, identity_id, identity, ordinals)
+        for identity_id, identity, (erasure, is_of_line) in hashes.people(records, number):
+            if erasure.name not in found and is_about(erasure, identity):
+                ordinals = erasure.ordinals if is_of_line else ()
+                found[erasure.name] = _noted(records, number, identity_id, identity, ordinals)
     return found
 
 

@@ -9,14 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-import numpy as np
-
 from mien_server.records.store_pb2 import GalleryCounts
 from mien_server.storage import keys
 from mien_server.storage.changes import Changes
 from mien_server.storage.commands.base import Planning
 from mien_server.storage.commands.identities import GalleryWork
-from mien_server.storage.expiry import due_entries, first_expiry_us, has_expired
+from mien_server.storage.expiry import due_numbers, first_expiry_us, has_expired
 from mien_server.storage.reading import RecordReader
 
 __all__ = ["EXPIRED_FACES_MAX", "counts_left", "expired_among"]
@@ -69,9 +67,8 @@ def expired_among(
 def _due_faces_of(records: RecordReader, gallery_number: int, owners: Iterable[int], now_us: int) -> set[int]:
     """Faces of these identities that have expired by themselves."""
     due: set[int] = set()
-    for entries in due_entries(records.reading, gallery_number, 0, now_us):
-        is_due_face = (entries["time_us"] <= now_us) & (entries["kind"] == keys.EXPIRY_FACE)
-        due.update(entries["number"][is_due_face].tolist())
+    for ordinals, _ in due_numbers(records.reading, gallery_number, now_us):
+        due.update(ordinals.tolist())
     theirs = (ordinal for owner in owners for ordinal in records.faces_of(gallery_number, owner).tolist())
     return set(islice((ordinal for ordinal in theirs if ordinal in due), EXPIRED_FACES_MAX))
 
@@ -80,12 +77,10 @@ def counts_left(records: RecordReader, gallery_number: int, now_us: int) -> Gall
     """A gallery's counts without what has expired."""
     counts = records.counts(gallery_number)
     faces: set[int] = set()
-    for entries in due_entries(records.reading, gallery_number, 0, now_us):
-        due = entries[entries["time_us"] <= now_us]
-        is_face = due["kind"] == keys.EXPIRY_FACE
-        faces.update(due["number"][is_face].tolist())
-        for number in due["number"][~is_face].tolist():
+    for ordinals, identity_numbers in due_numbers(records.reading, gallery_number, now_us):
+        faces.update(ordinals.tolist())
+        for number in identity_numbers.tolist():
             faces.update(records.faces_of(gallery_number, number).tolist())
-        counts.identity_count -= int(np.count_nonzero(~is_face))
+        counts.identity_count -= identity_numbers.size
     counts.face_count -= len(faces)
     return counts

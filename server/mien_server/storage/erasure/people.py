@@ -52,10 +52,16 @@ class ById:
         for one in people:
             self._people.setdefault((one.gallery_number, one.identity_id), []).append(one)
 
-    def take_numbers(self, entry: JournalEntry) -> None:
-        """Note under which numbers an entry knows them: somebody who was deleted and enrolled again has several."""
+    def take_numbers(self, entry: JournalEntry) -> bool:
+        """Note under which numbers an entry knows them: somebody who was deleted and enrolled again has several.
+
+        Answers whether any is new.
+        """
+        is_news = False
         for one, record in self._records_of(entry):
+            is_news |= record.number not in one.create_times_us
             one.create_times_us[record.number] = record.create_time_us
+        return is_news
 
     def named(self, entry: JournalEntry) -> set[Erased]:
         """Whom a journal entry calls by their id, them or whoever had it before."""

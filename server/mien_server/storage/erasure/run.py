@@ -13,16 +13,15 @@ from concurrent.futures import Future
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 
-from mien_server.errors import InternalError, NotFound, Unavailable
+from mien_server.errors import InternalError, Unavailable
 from mien_server.records.store_pb2 import ErasureReceiptRecord, ErasureRecord, ErasureScanRecord, HeldSnapshotRecord
-from mien_server.storage.commands.erase_faces import EraseFaces
 from mien_server.storage.erasure.cases import Case, keep, put_erasures
+from mien_server.storage.erasure.deleting import delete_rest
 from mien_server.storage.erasure.notes import ErasureState, is_pending, seal, work_of
 from mien_server.storage.erasure.pages import Pages, await_until, rewrite_parted, scrub
 from mien_server.storage.erasure.proof import prove
 from mien_server.storage.erasure.records import find_in_journal, redact_answers, redact_journal
 from mien_server.storage.erasure.vectors import leave_to_others, overwrite_vectors
-from mien_server.storage.outcomes import Committed
 from mien_server.storage.steps import reached
 from mien_server.storage.store import Store
 
@@ -127,18 +126,10 @@ class ErasureRun:
     def _delete_rest(self, record: ErasureRecord) -> None:
         """Go on with the deletion that a crash interrupted."""
         identity_id = work_of(record).identity_id
-        is_gone = False
-        while not is_gone:
-            self._refuse_closing()
-            try:
-                written = self.store.write(EraseFaces(record.gallery_name, identity_id, record.name), is_internal=True)
-            except NotFound:
-                # The gallery was deleted meanwhile.
-                record.state = ErasureState.DELETED
-                put_erasures(self.store, [record])
-                return
-            assert isinstance(written, Committed)
-            is_gone = written.result
+        if delete_rest(self.store, record.gallery_name, identity_id, record.name, self._refuse_closing) is None:
+            record.state = ErasureState.DELETED
+            put_erasures(self.store, [record])
+            return
         with self.store.view() as view:
             stored = view.erasure(record.name)
         assert stored is not None
